@@ -1,0 +1,383 @@
+"""What the classifier and the regressor share: from X and layers to a fitted network."""
+
+from functools import partial
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted
+
+from .. import ops
+from .._config import DEVICES, get_config
+from ..kernels.cpu import CPU, resolve_threads
+from ..layers import Dense
+from ..layers.combinators import NamedLayersMixin, named_layers
+from ..layers.network import Network
+from ..training.callbacks import EarlyStopping
+from ..training.data import Data
+from ..training.inference import Predictor, block_rows
+from ..training.lbfgs import fit_lbfgs
+from ..training.loop import Loop
+from ..training.losses import resolve_loss
+from ..training.optimizers import LBFGS, Adam
+from ..training.trainer import Trainer
+from ._inputs import check_inputs, sample_shape
+
+
+def make_device(name):
+    """The device object of a name.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    if name not in DEVICES:
+        raise ValueError(f"device={name!r} is unknown; choose one of {DEVICES} or None.")
+    if name == "cpu":
+        return CPU()
+    from ..kernels.cuda import CUDA
+
+    return CUDA()
+
+
+class BaseNeuralNet(
+    NamedLayersMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """A network, an objective and an optimizer, held together as an estimator."""
+
+    _default_loss = None  # name of the loss that "auto" means
+
+    # -- fitting --------------------------------------------------------------------------------
+
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or (n_samples, h, w, c)
+            Numbers of any type; computed in float32.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,) or None
+        X_val, y_val, sample_weight_val : like X, y, sample_weight, or None
+            Validation data, for early stopping and the history.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For data that cannot be used, or when the loss stops being finite.
+        """
+        fresh = not (self.warm_start and hasattr(self, "network_"))
+        self._check_parameters()
+        X, weight = self._prepare(X, y, sample_weight, reset=fresh)
+        if fresh:
+            self._target = self._make_target(y)
+        encoded = self._target.encode(y)
+        check_consistent_length(X, encoded)
+        weight = self._total_weight(y, weight)
+        train, valid = self._split(X, y, encoded, weight, X_val, y_val, sample_weight_val)
+        rng = check_random_state(self.random_state)
+        if fresh:
+            self._start(rng)
+        self._train(train, valid, rng, self.max_epochs)
+        return self
+
+    def _partial_fit(self, X, y, sample_weight, make_target):
+        fresh = not hasattr(self, "network_")
+        self._check_parameters()
+        if isinstance(self._optimizer_used(), LBFGS):
+            raise ValueError("partial_fit needs a step-wise optimizer; LBFGS works on all data.")
+        X, weight = self._prepare(X, y, sample_weight, reset=fresh)
+        if fresh:
+            self._target = make_target()
+        encoded = self._target.encode(y)
+        check_consistent_length(X, encoded)
+        weight = self._total_weight(y, weight)
+        if fresh:
+            self._partial_rng = check_random_state(self.random_state)
+            self._start(self._partial_rng)
+        rng = getattr(self, "_partial_rng", None) or check_random_state(self.random_state)
+        self._train((X, encoded, weight), None, rng, 1, resume=True)
+        return self
+
+    def _check_parameters(self):
+        if self.max_epochs < 1 or int(self.max_epochs) != self.max_epochs:
+            raise ValueError(f"max_epochs={self.max_epochs!r} must be a positive integer.")
+        if self.batch_size != "auto" and not (
+            isinstance(self.batch_size, (int, np.integer)) and self.batch_size > 0
+        ):
+            raise ValueError(f"batch_size={self.batch_size!r} must be a positive integer or 'auto'.")
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r} must be between 0 and 1."
+            )
+        resolve_loss(self.loss, self._default_loss)
+        optimizer = self._optimizer_used()
+        if not isinstance(optimizer, LBFGS):
+            optimizer._validate()
+
+    def _optimizer_used(self):
+        return Adam() if self.optimizer is None else self.optimizer
+
+    def _prepare(self, X, y, sample_weight, reset):
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        X, shape = check_inputs(self, X, reset=reset)
+        if reset:
+            self.input_shape_ = sample_shape(self.input_shape, shape, X.shape[1])
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float32, ensure_non_negative=True
+            )
+            if not weight.sum() > 0:
+                raise ValueError("sample_weight must hold at least one positive number, not all zero.")
+        return X, weight
+
+    def _total_weight(self, y, weight):
+        return weight
+
+    def _split(self, X, y, encoded, weight, X_val, y_val, weight_val):
+        """Training and validation parts as (X, encoded y, weight) triples."""
+        if X_val is not None:
+            if y_val is None:
+                raise ValueError("X_val was passed without y_val.")
+            X_val, _ = check_inputs(self, X_val, reset=False)
+            encoded_val = self._target.encode(y_val)
+            check_consistent_length(X_val, encoded_val)
+            if weight_val is not None:
+                weight_val = _check_sample_weight(weight_val, X_val, dtype=np.float32)
+            return (X, encoded, weight), (X_val, encoded_val, weight_val)
+        if not self.early_stopping:
+            return (X, encoded, weight), None
+        a, b = train_test_split(
+            np.arange(X.shape[0]),
+            test_size=self.validation_fraction,
+            random_state=check_random_state(self.random_state).randint(2**31 - 1),
+            stratify=self._strata(encoded),
+        )
+
+        def part(rows):
+            return X[rows], encoded[rows], None if weight is None else weight[rows]
+
+        return part(a), part(b)
+
+    def _strata(self, encoded):
+        return None
+
+    def _start(self, rng):
+        """Build the network and draw its weights."""
+        layers = [Dense(100, activation="relu")] if self.layers is None else list(self.layers)
+        pairs = [(name, clone(layer)) for name, layer in named_layers(layers)]
+        if self.head is not None:
+            if any(name == "head" for name, _ in pairs):
+                raise ValueError("the layer name 'head' is taken by the output layer; rename yours.")
+            head = Dense(self._target.n_outputs) if self.head == "auto" else clone(self.head)
+            pairs.append(("head", head))
+        self.network_ = Network(pairs, self.input_shape_)
+        self._shapes = self.network_.probe()
+        if not self.network_.names:
+            raise ValueError("the network has no layer; give layers=, or leave head='auto'.")
+        out = self._shapes[self.network_.names[-1]]
+        if out != (self._target.n_outputs,):
+            raise ValueError(
+                f"the last layer {self.network_.names[-1]!r} gives {out} per sample, but y needs "
+                f"({self._target.n_outputs},); leave head='auto' to have it appended."
+            )
+        self._vectors = self.network_.initialize(rng)
+        self.seed_ = int(rng.randint(2**31 - 1))
+        self.history_ = []
+        self.n_iter_ = 0
+        self._resume = None
+
+    def _objective(self):
+        return partial(self._target.loss, resolve_loss(self.loss, self._default_loss))
+
+    def _data(self, part):
+        X, y, weight = part
+        return Data(X, self.input_shape_, y, weight)
+
+    def _train(self, train, valid, rng, epochs, resume=False):
+        optimizer = clone(self._optimizer_used())
+        device = make_device(self.device or get_config()["device"])
+        threads = self._threads()
+        data = self._data(train)
+        if isinstance(optimizer, LBFGS):
+            trainer = self._trainer(data, device, None)
+            fit_lbfgs(self, trainer, optimizer, epochs, threads)
+            return self._finish(trainer, trainer.vectors())
+        trainer = self._trainer(data, device, optimizer)
+        if resume and self._resume is not None:
+            trainer.restore(self._resume)
+        loop = Loop(
+            self,
+            trainer,
+            batch_size=self._batch_rows(data.n),
+            max_epochs=epochs,
+            shuffle=self.shuffle,
+            random_state=rng,
+            callbacks=self._callbacks(),
+            evaluate=self._validator(valid, trainer, threads),
+            n_threads=threads,
+            verbose=self.verbose,
+            history=self.history_,
+        )
+        self.interrupted_ = loop.run()
+        if resume:
+            self._resume = trainer.state()
+        self._finish(trainer, loop.result())
+
+    def _trainer(self, data, device, optimizer):
+        return Trainer(
+            self.network_, self._objective(), data, self._vectors, device, optimizer, self.seed_
+        )
+
+    def _threads(self):
+        wanted = self.n_threads if self.n_threads is not None else get_config()["n_threads"]
+        return resolve_threads(wanted)
+
+    def _batch_rows(self, n):
+        return min(128, n) if self.batch_size == "auto" else min(int(self.batch_size), n)
+
+    def _callbacks(self):
+        callbacks = [clone(c) for c in self.callbacks or ()]
+        if self.early_stopping:
+            callbacks.append(EarlyStopping("valid_loss", self.n_iter_no_change, self.tol))
+        self.callbacks_ = callbacks
+        return callbacks
+
+    def _validator(self, valid, trainer, threads):
+        """A function that measures the network on the validation data, or None."""
+        if valid is None:
+            return None
+        data = self._data((valid[0], valid[1], None))
+        objective = self._objective()
+        weight = valid[2]
+        predictor = Predictor(
+            self.network_,
+            lambda output, trace, y: [output, objective(y, output)],
+            data,
+            trainer.memories,
+            trainer.device,
+            self._block(data.n),
+        )
+
+        def evaluate():
+            predictor.refresh()
+            output, losses = predictor.run(data, threads)
+            return {
+                "valid_loss": float(np.average(losses, weights=weight)),
+                "valid_score": self._score_outputs(valid[1], output, weight),
+            }
+
+        return evaluate
+
+    def _finish(self, trainer, vectors):
+        self._vectors = {role: v.copy() for role, v in vectors.items()}
+        self.weights_ = self.network_.views(self._vectors)
+        self.n_iter_ = len(self.history_)
+        self._n_features_out = int(np.prod(self._shapes[self._transform_layer()]))
+        self._predictors = {}
+
+    # -- using ----------------------------------------------------------------------------------
+
+    def _block(self, n):
+        widest = max(int(np.prod(s)) for s in [self.input_shape_, *self._shapes.values()])
+        return block_rows(n, widest)
+
+    def _outputs(self, X, what="output"):
+        """Rows of network outputs ("output"), probabilities ("activated") or a layer's values."""
+        check_is_fitted(self, "network_")
+        X, _ = check_inputs(self, X, reset=False)
+        data = Data(X, self.input_shape_)
+        device = make_device(self.device or get_config()["device"])
+        key = (what, device.name, self._block(data.n), data.n_columns is None)
+        predictor = self._predictors.pop(key, None)  # concurrent callers build their own
+        if predictor is None:
+            memories = {role: device.upload(v) for role, v in self._vectors.items()}
+            predictor = Predictor(
+                self.network_, partial(self._wanted, what), data, memories, device, key[2]
+            )
+        (rows,) = predictor.run(data, self._threads())
+        self._predictors[key] = predictor
+        return rows
+
+    def _wanted(self, what, output, trace, y):
+        if what == "output":
+            return [output]
+        if what == "activated":
+            return [self._target.activation(output)]
+        return [ops.flatten(trace.activations[what])]
+
+    def _transform_layer(self):
+        names = self.network_.names
+        name = self.output_layer
+        if name is None:
+            return names[-2] if len(names) > 1 else names[-1]
+        if name not in self._shapes:
+            raise ValueError(
+                f"output_layer={name!r} is no layer of this network; choose one of "
+                f"{sorted(self._shapes)}."
+            )
+        return name
+
+    def transform(self, X):
+        """Activations of ``output_layer``, one flat row per sample.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+
+        Returns
+        -------
+        ndarray of float32, shape (n_samples, n_activations)
+        """
+        check_is_fitted(self, "network_")
+        return self._outputs(X, self._transform_layer())
+
+    def set_weights(self, weights):
+        """Replace the weights of the fitted network.
+
+        Parameters
+        ----------
+        weights : dict of str to array
+            Names and shapes as in ``weights_``.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self, "network_")
+        self._vectors = self.network_.gather(weights)
+        self.weights_ = self.network_.views(self._vectors)
+        self._predictors = {}
+        return self
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        if "_predictors" in state:
+            state["_predictors"] = {}
+            state.pop("weights_", None)
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_vectors" in state:
+            self.weights_ = self.network_.views(self._vectors)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "weights_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags

@@ -1,0 +1,159 @@
+"""Rewrites of a graph: fuse what one kernel can do, fold what never changes."""
+
+from collections import Counter
+
+from .op import OPS, topological
+from .tensor import Tensor
+
+
+def rewrite(outputs, rule):
+    """Rebuild a graph, giving ``rule`` the chance to replace each operation.
+
+    Parameters
+    ----------
+    outputs : list of Tensor
+    rule : callable
+        ``rule(op, inputs, uses)`` returns the tensors that replace the outputs, or None to keep
+        the operation. ``inputs`` are already rewritten; ``uses(tensor)`` counts the readers of an
+        *original* tensor, requested outputs included.
+
+    Returns
+    -------
+    list of Tensor
+        What replaces ``outputs``.
+    """
+    order = topological(outputs)
+    readers = Counter(id(t) for op in order for t in op.inputs if t is not None)
+    readers.update(id(t) for t in outputs)
+    new = {}
+
+    def now(t):
+        return None if t is None else new.get(id(t), t)
+
+    for op in order:
+        inputs = [now(t) for t in op.inputs]
+        replacement = rule(op, inputs, lambda t: readers[id(t)])
+        if replacement is None:
+            if all(a is b for a, b in zip(inputs, op.inputs)):
+                continue
+            replacement = op.rebuild(inputs).outputs
+        new.update((id(t), r) for t, r in zip(op.outputs, replacement))
+    return [now(t) for t in outputs]
+
+
+_INFINITY = float("inf")
+# Operations with inputs (x, w, packed w, bias or None, residual or None) and attributes low, high.
+LINEAR = ("Dense", "Conv2D", "DepthwiseConv2D")
+RESIDUAL = 4
+# Operations whose last input may be a mask: the result is zero where it is not positive.
+MASKED = ("DenseGradX", "Conv2DGradX")
+
+
+def _is_unclamped_linear(op):
+    if op is None or type(op).__name__ not in LINEAR:
+        return False
+    return op.low == -_INFINITY and op.high == _INFINITY
+
+
+def fuse_activation(op, inputs, uses):
+    """Relu after a linear operation nobody else reads becomes the operation's own clamp."""
+    if type(op).__name__ != "Relu" or uses(op.inputs[0]) != 1:
+        return None
+    source = inputs[0].op
+    if not _is_unclamped_linear(source):
+        return None
+    return type(source)(*source.inputs, **(source.attributes | {"low": 0.0})).outputs
+
+
+def fuse_mask(op, inputs, uses):
+    """Relu's gradient after an input gradient is applied where that gradient is computed."""
+    if type(op).__name__ != "ReluGrad" or uses(op.inputs[0]) != 1:
+        return None
+    source = inputs[0].op
+    if type(source).__name__ not in MASKED or source.inputs[-1] is not None:
+        return None
+    return type(source)(*source.inputs[:-1], inputs[1], **source.attributes).outputs
+
+
+def split_static(outputs, static_roles=("parameter", "state")):
+    """Part a graph into what depends on parameters alone and what depends on data.
+
+    Returns
+    -------
+    outputs : list of Tensor
+        The graph with every static tensor that data-dependent operations read replaced by a leaf
+        in the memory "static".
+    static : dict of Tensor to (str, int)
+        The static tensors to compute beforehand, and their places, as ``compile_program`` pins.
+    """
+    order = topological(outputs)
+    is_static = {}
+
+    def static(t):
+        if t.op is None:
+            return t.role in static_roles
+        return is_static[id(t.op)]
+
+    for op in order:
+        is_static[id(op)] = not op.writes and all(static(t) for t in op.inputs if t is not None)
+    places, leaves, offset = {}, {}, 0
+    for op in order:
+        if is_static[id(op)]:
+            continue
+        for t in op.inputs:
+            if t is not None and t.op is not None and static(t) and id(t) not in leaves:
+                source = t
+                if t.op.alias() is not None:
+                    source = OPS["Copy"](t).output
+                places[source] = ("static", offset)
+                leaves[id(t)] = Tensor(t.shape, t.dtype, role="static", offset=offset)
+                offset += -(-t.size // 16) * 16
+    new = {}
+    for op in order:
+        if is_static[id(op)]:
+            continue
+        inputs = [
+            None if t is None else leaves.get(id(t)) or new.get(id(t), t) for t in op.inputs
+        ]
+        if any(a is not b for a, b in zip(inputs, op.inputs)):
+            new.update((id(t), r) for t, r in zip(op.outputs, op.rebuild(inputs).outputs))
+    return [new.get(id(t), t) for t in outputs], places, offset
+
+
+def fold_batch_norm(op, inputs, uses):
+    """Batch norm (inference form) after a linear operation becomes part of its weights and bias."""
+    if type(op).__name__ != "BatchNorm" or uses(op.inputs[0]) != 1:
+        return None
+    source = inputs[0].op
+    if not _is_unclamped_linear(source) or source.inputs[RESIDUAL] is not None:
+        return None
+    x, w, packed, bias, _ = source.inputs
+    _, gamma, beta, mean, var = inputs
+    scale = gamma / OPS["Sqrt"](var + op.eps).output
+    folded = type(packed.op)(w * scale, **packed.op.attributes).output
+    shift = (-mean if bias is None else bias - mean) * scale + beta
+    return type(source)(x, w, folded, shift, None, **source.attributes).outputs
+
+
+def fuse_residual(op, inputs, uses):
+    """A sum with the output of a linear operation becomes the operation's residual input."""
+    if type(op).__name__ != "Add" or inputs[0].shape != inputs[1].shape:
+        return None
+    for k in (1, 0):
+        source = inputs[k].op
+        if (
+            uses(op.inputs[k]) == 1
+            and _is_unclamped_linear(source)
+            and source.inputs[RESIDUAL] is None
+        ):
+            head = source.inputs[:RESIDUAL]
+            return type(source)(*head, inputs[1 - k], **source.attributes).outputs
+    return None
+
+
+def optimize(outputs, training):
+    """All fusing passes, in order; batch norm is folded for inference only."""
+    if not training:
+        outputs = rewrite(outputs, fold_batch_norm)
+    outputs = rewrite(outputs, fuse_residual)
+    return rewrite(outputs, fuse_activation)

@@ -1,0 +1,137 @@
+"""The CPU as a device: memory, kernel addresses, and runs that respect every thread pool.
+
+A device object offers ``empty, upload, download, address, handles, run, run_steps, run_blocks``;
+the CUDA device of :mod:`skdeep.kernels.cuda` offers the same.
+"""
+
+import logging
+import os
+import threading
+from contextlib import contextmanager
+
+import numba
+import numpy as np
+
+from . import runner
+from .compiler import KERNELS, cache_directory
+
+ALIGNMENT = 64
+SLACK = 32  # elements readable past the end of every buffer
+
+_started_parallel = False  # this process has entered a parallel region
+_forked = False  # a child of a process that had: its OpenMP pool is gone
+
+
+def _after_fork():
+    global _forked
+    _forked = _started_parallel
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def available_threads():
+    """Threads a parallel run may use here: Numba's limit, which joblib lowers in its workers."""
+    return numba.config.NUMBA_NUM_THREADS
+
+
+def resolve_threads(n_threads):
+    """Number of threads to use for a requested one (None: all, but 1 in a thread of a pool)."""
+    if n_threads is None:
+        in_main = threading.current_thread() is threading.main_thread()
+        return available_threads() if in_main else 1
+    return max(1, min(int(n_threads), available_threads()))
+
+
+@contextmanager
+def _threads(n):
+    """Limit Numba's threads for this calling thread, and put the limit back."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(n)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def _may_run_parallel():
+    """Whether entering a parallel region here is safe.
+
+    A process forked after OpenMP started must not; Numba's ``workqueue`` layer aborts the process
+    when two threads enter it at once, so only the main thread may use it.
+    """
+    global _started_parallel
+    if _forked:
+        return False
+    if threading.current_thread() is not threading.main_thread():
+        if not _started_parallel:
+            return False  # which layer this process has is not known yet
+        if numba.threading_layer() == "workqueue":
+            return False
+    _started_parallel = True
+    return True
+
+
+class CPU:
+    """Runs programs on the host."""
+
+    name = "cpu"
+
+    def empty(self, n):
+        """Uninitialised float32 memory for ``n`` elements, aligned, with slack for reading."""
+        raw = np.empty(4 * (n + SLACK) + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + 4 * n].view(np.float32)
+
+    def zeros(self, n):
+        """As :meth:`empty`, filled with zeros."""
+        memory = self.empty(n)
+        memory[:] = 0
+        return memory
+
+    def upload(self, array):
+        """Memory that holds a C-contiguous float32 or int32 array. On the CPU: the array itself."""
+        return array
+
+    def download(self, memory):
+        """Memory as a NumPy array. On the CPU: no copy."""
+        return memory
+
+    def address(self, memory):
+        """What a program stores to refer to the memory."""
+        return memory.ctypes.data
+
+    def handles(self, names):
+        """Addresses of kernels by name, compiling the missing ones and saying so."""
+        missing = [n for n in names if not KERNELS[n].on_disk and "callback" not in vars(KERNELS[n])]
+        if missing and cache_directory() is not None:
+            logging.getLogger("skdeep").warning(
+                "skdeep: compiling %d kernels, once for this machine: %s",
+                len(missing),
+                ", ".join(missing),
+            )
+        return {name: KERNELS[name].address for name in names}
+
+    def run(self, table, n_threads=1):
+        """Walk a program once."""
+        if n_threads > 1 and _may_run_parallel():
+            with _threads(n_threads):
+                runner.run_parallel(table)
+        else:
+            runner.run_serial(table)
+
+    def run_steps(self, table, registers, values, index, orders, loss, losses, n_threads=1):
+        """Walk a training program once per row of ``orders``; returns the number of steps done."""
+        args = (table, registers, values, index, orders, loss, losses)
+        if n_threads > 1 and table[:, 2].any() and _may_run_parallel():
+            with _threads(n_threads):
+                return runner.steps_parallel(*args)
+        return runner.steps_serial(*args)
+
+    def run_blocks(self, tables, registers, block, first, last):
+        """Run blocks of rows, one table per thread."""
+        if len(tables) > 1 and last - first > 1 and _may_run_parallel():
+            with _threads(len(tables)):
+                runner.blocks_parallel(tables, registers, block, first, last)
+        else:
+            runner.blocks_serial(tables, registers, block, first, last)

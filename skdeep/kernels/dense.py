@@ -1,0 +1,94 @@
+"""Dense layers: products with packed weights, and the gradient of the weights.
+
+Forward       y[n, f] = clamp(b[f] + sum over c of x[n, c] w[c, f])
+Input         dx[n, c] = sum over f of dy[n, f] w[c, f]: the forward kernel on transposed panels
+Weights       dw[c, f] = sum over n of x[n, c] dy[n, f]
+"""
+
+import numpy as np
+
+from .compiler import inline, kernel
+from .gemm import ABSENT, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
+from .panels import _panel_count, panel_first, panel_lanes
+from .simd import VECTOR_BYTES, load_f32, scratch
+
+RUN = 1024  # terms of a product for which a panel still fits the L2 cache
+BATCH = 128  # samples of x and dy that fit the L1 or L2 cache together
+
+INFINITY = np.float32(np.inf)
+
+
+@inline
+def distance(tensor, out):
+    """Bytes from ``out`` to a tensor of the same layout, or ABSENT."""
+    return tensor - out if tensor != 0 else ABSENT
+
+
+@kernel
+def dense_rows(p, tile):
+    """out (n, f) = clamp(bias + add + x (n, c) times panels), zero where mask <= 0.
+
+    p = [x, panels, bias, out, add, mask, low, high, n, c, f, rows of a tile, panels of a tile].
+    """
+    x, panels, bias, out = p[0], p[1], p[2], p[3]
+    add, mask = distance(p[4], out), distance(p[5], out)
+    low, high = load_f32(p[6]), load_f32(p[7])
+    n, c, f = p[8], p[9], p[10]
+    bands = (n + p[11] - 1) // p[11]
+    start = (tile % bands) * p[11]
+    stop = min(n, start + p[11])
+    from_panel = (tile // bands) * p[12]
+    to_panel = min(_panel_count(f), from_panel + p[12])
+    slices = (c + RUN - 1) // RUN
+    size = (c + slices - 1) // slices
+    table = scratch(TABLE_BYTES)
+    for begin in range(0, c, size):
+        run = min(size, c - begin)
+        last = begin + run == c
+        lowest, highest = (low, high) if last else (-INFINITY, INFINITY)
+        closing = mask if last else ABSENT
+        for panel in range(from_panel, to_panel):
+            first, end = panel_first(f, panel), panel_first(f, panel + 1)
+            vectors, lanes, column = end - first, panel_lanes(f, end), VECTOR_BYTES * first
+            weights = panels + column * c + VECTOR_BYTES * vectors * begin
+            offset = bias + column if bias != 0 and begin == 0 else 0
+            so_far = add if begin == 0 else 0
+            i = start
+            while i < stop:
+                rows = tile_rows(vectors, stop - i)
+                for m in range(rows):
+                    k = min(i + m, stop - 1)
+                    put_row(table, m, out + 4 * k * f + column, x + 4 * (k * c + begin))
+                row_tile(rows, vectors, table, weights, 1, 0, 0, 1, 0, 0, run, offset, so_far,
+                         closing, lowest, highest, lanes)  # fmt: skip
+                i += rows
+
+
+@kernel
+def dense_weights(p, tile):
+    """dw (c, f) = transpose of x (n, c) times dy (n, f).
+
+    p = [x, dy, dw, n, c, f, rows of a tile, panels of a tile].
+    """
+    x, dy, dw, n, c, f = p[0], p[1], p[2], p[3], p[4], p[5]
+    bands = (c + p[6] - 1) // p[6]
+    start = (tile % bands) * p[6]
+    stop = min(c, start + p[6])
+    from_panel = (tile // bands) * p[7]
+    to_panel = min(_panel_count(f), from_panel + p[7])
+    table = scratch(TABLE_BYTES)
+    for begin in range(0, n, BATCH):
+        samples = min(BATCH, n - begin)
+        for panel in range(from_panel, to_panel):
+            first, end = panel_first(f, panel), panel_first(f, panel + 1)
+            vectors, lanes, column = end - first, panel_lanes(f, end), VECTOR_BYTES * first
+            i = start
+            while i < stop:
+                rows = tile_rows(vectors, stop - i)
+                for m in range(rows):
+                    k = min(i + m, stop - 1)
+                    put_row(table, m, dw + 4 * k * f + column, 4 * k)
+                column_tile(rows, vectors, table, begin == 0, x + 4 * begin * c,
+                            dy + 4 * begin * f + column, 1, 0, 0, 1, 0, 0, samples, 4 * c, 4 * f,
+                            lanes)  # fmt: skip
+                i += rows

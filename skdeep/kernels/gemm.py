@@ -1,0 +1,261 @@
+"""The two register tiles that every matrix product and convolution is made of.
+
+*Row tile*: up to ``ROWS`` rows of inputs times a panel of up to ``VECTORS`` vectors of columns,
+
+    out[m] = clamp(bias + add[m] + sum over taps u, v and k < run of a[m][u, v, k] * panel[u, v, k])
+
+*Column tile*: sums of outer products, for weight gradients,
+
+    out[m] += sum over n, i, j of a[n, i, j][m] * b[n, i, j]
+
+Rows of ``a`` and ``out`` are given by address, in a small table on the stack, so that dense layers,
+strided, dilated and grouped convolutions and their gradients all are the same code. A tile with
+fewer rows than the code has repeats its last row: the same values are stored twice, nothing else.
+Every element is one chain of multiply-adds in the order of its terms, whatever tile it falls into.
+"""
+
+from contextlib import contextmanager
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from . import isa
+from .compiler import inline
+from .simd import (
+    F32,
+    I1,
+    I64,
+    VECTOR_BYTES,
+    WIDTH,
+    V,
+    first_lanes,
+    load_masked,
+    multiply_add,
+    pointer,
+    splat,
+    store_i64,
+    store_masked,
+)
+
+# Rows of the largest tile for each panel width in vectors, as many as the registers hold.
+ROWS_OF = {1: 8, 2: 8, 3: 8} if isa.current().registers == 32 else {1: 8, 2: 6}
+FULL_ONE, FULL_MORE = ROWS_OF[1], ROWS_OF[2]
+PARTS = 4, 2  # rows of the smaller tiles, for what is left
+VECTORS = max(ROWS_OF)
+ROWS = max(ROWS_OF.values())
+TABLE_BYTES = 16 * ROWS  # addresses of output rows, then of input rows
+INPUTS = 8 * ROWS  # where the input rows begin in the table
+ZERO = ir.Constant(V, [0.0] * WIDTH)
+ABSENT = 1  # in place of a byte distance to a tensor: there is none
+
+
+def _i64(n):
+    return ir.Constant(I64, n)
+
+
+def _table(builder, table, first, count):
+    return [
+        builder.load(pointer(builder, builder.add(table, _i64(first + 8 * m)), I64))
+        for m in range(count)
+    ]
+
+
+class _Tile:
+    """Accumulators of one register tile while its code is emitted."""
+
+    def __init__(self, builder, rows, vectors):
+        self.builder, self.rows, self.vectors = builder, rows, vectors
+        self.slots = [
+            [cgutils.alloca_once(builder, V) for _ in range(vectors)] for _ in range(rows)
+        ]
+
+    def update(self, change):
+        """Replace every accumulator by ``change(m, v, value)``."""
+        for m in range(self.rows):
+            for v in range(self.vectors):
+                slot = self.slots[m][v]
+                self.builder.store(change(m, v, self.builder.load(slot)), slot)
+
+    def fill(self, value):
+        for slot in (slot for row in self.slots for slot in row):
+            self.builder.store(value, slot)
+
+    def load(self, address, v, mask):
+        """Vector ``v`` of a row of memory; the last one only where the tensor has columns."""
+        address = self.builder.add(address, _i64(VECTOR_BYTES * v))
+        if v == self.vectors - 1:
+            return load_masked(self.builder, address, mask)
+        return self.builder.load(pointer(self.builder, address, V), align=4)
+
+    def write(self, out, mask):
+        """Store all rows; nothing beyond their last column."""
+        for m in range(self.rows):
+            for v in range(self.vectors):
+                address = self.builder.add(out[m], _i64(VECTOR_BYTES * v))
+                value = self.builder.load(self.slots[m][v])
+                if v == self.vectors - 1:
+                    store_masked(self.builder, value, address, mask)
+                else:
+                    self.builder.store(value, pointer(self.builder, address, V), align=4)
+
+    def outer(self, scalars, b):
+        """Add the product of one scalar per row (by address) and a row of vectors."""
+        builder = self.builder
+        row = [
+            builder.load(pointer(builder, builder.add(b, _i64(VECTOR_BYTES * v)), V), align=4)
+            for v in range(self.vectors)
+        ]
+        for m in range(self.rows):
+            x = splat(builder, builder.load(pointer(builder, scalars[m], F32)))
+            for v in range(self.vectors):
+                slot = self.slots[m][v]
+                builder.store(multiply_add(builder, x, row[v], builder.load(slot)), slot)
+
+
+@contextmanager
+def _present(builder, distance):
+    with builder.if_then(builder.icmp_signed("!=", distance, _i64(ABSENT))):
+        yield
+
+
+def _loop(builder, count):
+    return cgutils.for_range(builder, count, intp=I64)
+
+
+def _emit_row_tile(builder, rows, vectors, args):
+    table, panel, nu, au, bu, nv, av, bv, run, bias, add, mask, low, high, lanes = args
+    valid = first_lanes(builder, lanes)
+    out, a_rows = _table(builder, table, 0, rows), _table(builder, table, INPUTS, rows)
+    tile = _Tile(builder, rows, vectors)
+    tile.fill(ZERO)
+    with builder.if_then(builder.icmp_signed("!=", bias, _i64(0))):
+        start = [tile.load(bias, v, valid) for v in range(vectors)]
+        tile.update(lambda m, v, x: start[v])
+    with _present(builder, add):
+        at = [builder.add(o, add) for o in out]
+        tile.update(lambda m, v, x: builder.fadd(x, tile.load(at[m], v, valid)))
+
+    def step(a, b, k):
+        a = builder.add(a, builder.mul(k, _i64(4)))
+        b = builder.add(b, builder.mul(k, _i64(VECTOR_BYTES * vectors)))
+        tile.outer([builder.add(row, a) for row in a_rows], b)
+
+    with _loop(builder, nu) as u, _loop(builder, nv) as w:
+        a = builder.add(builder.mul(u.index, au), builder.mul(w.index, av))
+        b = builder.add(builder.mul(u.index, bu), builder.mul(w.index, bv))
+        b = builder.add(b, panel)
+        with _loop(builder, builder.ashr(run, _i64(1))) as pair:
+            k = builder.shl(pair.index, _i64(1))
+            step(a, b, k)
+            step(a, b, builder.add(k, _i64(1)))
+        with builder.if_then(builder.trunc(run, I1)):
+            step(a, b, builder.sub(run, _i64(1)))
+
+    lowest, highest = splat(builder, low), splat(builder, high)
+
+    def clamp(m, v, x):  # a NaN fails both comparisons and stays
+        x = builder.select(builder.fcmp_ordered("<", x, lowest), lowest, x)
+        return builder.select(builder.fcmp_ordered(">", x, highest), highest, x)
+
+    tile.update(clamp)
+    with _present(builder, mask):
+        where = [builder.add(o, mask) for o in out]
+
+        def pass_positive(m, v, x):
+            closed = builder.fcmp_ordered("<=", tile.load(where[m], v, valid), ZERO)
+            return builder.select(closed, ZERO, x)
+
+        tile.update(pass_positive)
+    tile.write(out, valid)
+
+
+def _emit_column_tile(builder, rows, vectors, args):
+    table, fresh, a, b, nn, an, bn, ni, ai, bi, nj, aj, bj, lanes = args
+    valid = first_lanes(builder, lanes)
+    out, offsets = _table(builder, table, 0, rows), _table(builder, table, INPUTS, rows)
+    tile = _Tile(builder, rows, vectors)
+    tile.fill(ZERO)
+    with builder.if_then(builder.icmp_signed("==", fresh, _i64(0))):
+        tile.update(lambda m, v, x: tile.load(out[m], v, valid))
+
+    def moved(start, index, step):
+        return builder.add(start, builder.mul(index, step))
+
+    with _loop(builder, nn) as n:
+        a_n, b_n = moved(a, n.index, an), moved(b, n.index, bn)
+        with _loop(builder, ni) as i:
+            a_i, b_i = moved(a_n, i.index, ai), moved(b_n, i.index, bi)
+            with _loop(builder, nj) as j:
+                a_j, b_j = moved(a_i, j.index, aj), moved(b_i, j.index, bj)
+                tile.outer([builder.add(a_j, offset) for offset in offsets], b_j)
+    tile.write(out, valid)
+
+
+def _by_shape(builder, rows, vectors, emit, args):
+    """Code of every tile shape, and a switch that takes the one asked for."""
+    key = builder.add(builder.mul(vectors, _i64(16)), rows)
+    done = builder.append_basic_block("done")
+    switch = builder.switch(key, done)
+    for v, full in ROWS_OF.items():
+        for m in (full, *PARTS):
+            block = builder.append_basic_block(f"tile{m}x{v}")
+            switch.add_case(_i64(16 * v + m), block)
+            builder.position_at_end(block)
+            emit(builder, m, v, args)
+            builder.branch(done)
+    builder.position_at_end(done)
+
+
+@intrinsic
+def row_tile(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv, run, bias, add, mask,
+             low, high, lanes):  # fmt: skip
+    """Compute one row tile of ``rows`` (from :func:`tile_rows`) by ``vectors``.
+
+    ``table`` holds the output and input rows. Taps u < nu, v < nv lie au and av bytes apart in the
+    input, bu and bv bytes apart in the panel; each contributes ``run`` consecutive floats. ``bias``
+    is an address or 0. ``add`` and ``mask`` are byte distances from ``out`` to tensors of its
+    layout, or ABSENT: the first is added before the products, and the result is zero where the
+    second is not positive. Only ``lanes`` columns of the last vector exist outside the panel.
+    """
+
+    def emit(context, builder, sig, args):
+        _by_shape(builder, args[0], args[1], _emit_row_tile, args[2:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 14, types.float32, types.float32, types.int64), emit
+
+
+@intrinsic
+def column_tile(typingctx, rows, vectors, table, fresh, a, b, nn, an, bn, ni, ai, bi, nj, aj, bj,
+                lanes):  # fmt: skip
+    """Compute one column tile of ``rows`` (from :func:`tile_rows`) by ``vectors``.
+
+    ``table`` holds the output rows and, for each, the byte offset of its input from ``a``. Terms
+    are an, ai, aj bytes apart in the input and bn, bi, bj in ``b``. The sum starts from zero if
+    ``fresh``, else from what the output holds.
+    """
+
+    def emit(context, builder, sig, args):
+        _by_shape(builder, args[0], args[1], _emit_column_tile, args[2:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 16), emit
+
+
+@inline
+def tile_rows(vectors, left):
+    """Rows of the smallest tile that holds ``left`` rows, or of the largest there is."""
+    if left <= 2:
+        return 2
+    if left <= 4:
+        return 4
+    return FULL_ONE if vectors == 1 else FULL_MORE
+
+
+@inline
+def put_row(table, m, out, source):
+    """Set row m of a table."""
+    store_i64(table + 8 * m, out)
+    store_i64(table + INPUTS + 8 * m, source)

@@ -1,0 +1,378 @@
+"""Batch normalisation over all axes but the last, and running averages.
+
+    y = (x - mean) * scale + beta,   scale = gamma / sqrt(var + eps)
+
+and with the statistics of the batch itself, over N values of each channel,
+
+    dbeta = sum(dy),   dgamma = sum(dy * (x - mean)) / sqrt(var + eps)
+    dx = scale * (dy - dbeta / N - (x - mean) / sqrt(var + eps) * dgamma / N)
+
+Every kernel sees a matrix of ``rows`` x ``width``. Where channels are few, a row holds several
+pixels (``fold`` of them) so that vectors are full; coefficients are then repeated, and the folded
+columns of a channel are combined at the end.
+
+Statistics take one pass over memory and do not cancel: a chunk of rows is summed about the mean of
+its tile so far (a typical value, at first), and (count, mean, sum of squared deviations) of chunks,
+tiles and folds are combined in order as in Chan, Golub & LeVeque (1983). Means are kept relative to
+a typical value of the column until the end. The median of three rows is typical enough: one outlier
+does not spoil it.
+"""
+
+import numpy as np
+
+from .compiler import inline, kernel
+from .maths import cpu
+from .simd import WIDTH, broadcast, fill, load, load_f32, maximum, minimum, sqrt, store, store_n
+
+TILE = 131072  # elements of a tile, about
+CHUNK = 64  # rows summed at a time
+FOLDED = 64  # elements a folded row has at most
+
+ZERO, ONE = np.float32(0), np.float32(1)
+
+
+# ---- formulas ------------------------------------------------------------------------------------
+
+
+def combine(mean, squares, other_mean, other_squares, before, share):
+    """Mean and sum of squared deviations of two groups together.
+
+    ``before`` values were in the first group; ``share`` of all values are in the other.
+    """
+    step = other_mean - mean
+    return mean + step * share, squares + other_squares + step * step * (before * share)
+
+
+def normalized(x, mean, scale, beta):
+    """What batch normalisation gives."""
+    return (x - mean) * scale + beta
+
+
+def denormalized(dy, x, mean, scale, slope, level):
+    """Its gradient, once the sums over the batch are known."""
+    return dy * scale + ((x - mean) * slope + level)
+
+
+_combine, _normalized, _denormalized = cpu(combine), cpu(normalized), cpu(denormalized)
+
+
+# ---- statistics of the batch ---------------------------------------------------------------------
+
+
+@inline
+def typical(x, row, first, last):
+    """Median of the first, the middle and the last of some rows."""
+    a, b, c = load(x + first * row), load(x + (first + last) // 2 * row), load(x + last * row)
+    return maximum(minimum(a, b), minimum(maximum(a, b), c))
+
+
+@inline
+def merge_chunk(partial, row, total, squares, shift, center, before, n, lanes):
+    """Add a chunk of n rows, summed about ``shift``, to the statistics of its tile."""
+    count = np.float32(n)
+    mean = total / count
+    squares = maximum(squares - total * mean, fill(ZERO))
+    mean = (shift - center) + mean
+    share = count / (np.float32(before) + count)
+    mean, squares = _combine(load(partial), load(partial + row), mean, squares,
+                             np.float32(before), share)  # fmt: skip
+    store_n(partial, mean, lanes)
+    store_n(partial + row, squares, lanes)
+
+
+@kernel
+def batch_moments(p, tile):
+    """Per tile and column: mean relative to the typical row, and sum of squared deviations.
+
+    p = [x, partial (tiles, 2, width), rows, width, rows per tile]
+    """
+    width, row, step = p[3], 4 * p[3], 4 * WIDTH
+    start = tile * p[4]
+    stop = min(p[2], start + p[4])
+    partial = p[1] + 2 * tile * row
+    for k in range(0, width, WIDTH):
+        lanes = min(WIDTH, width - k)
+        guess = typical(p[0] + 4 * k, row, start, stop - 1) - typical(p[0] + 4 * k, row, 0, p[2] - 1)
+        store_n(partial + 4 * k, guess, lanes)
+        store_n(partial + row + 4 * k, fill(ZERO), lanes)
+    for r in range(start, stop, CHUNK):
+        n, before = min(CHUNK, stop - r), r - start
+        k = 0
+        while k < width:
+            x, out = p[0] + r * row + 4 * k, partial + 4 * k
+            if k + 4 * WIDTH <= width:
+                c0 = typical(p[0] + 4 * k, row, 0, p[2] - 1)
+                c1 = typical(p[0] + 4 * k + step, row, 0, p[2] - 1)
+                c2 = typical(p[0] + 4 * k + 2 * step, row, 0, p[2] - 1)
+                c3 = typical(p[0] + 4 * k + 3 * step, row, 0, p[2] - 1)
+                h0, h1 = c0 + load(out), c1 + load(out + step)
+                h2, h3 = c2 + load(out + 2 * step), c3 + load(out + 3 * step)
+                s0, s1, s2, s3 = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
+                q0, q1, q2, q3 = s0, s1, s2, s3
+                for _ in range(n):
+                    v0, v1 = load(x) - h0, load(x + step) - h1
+                    v2, v3 = load(x + 2 * step) - h2, load(x + 3 * step) - h3
+                    s0, s1, s2, s3 = s0 + v0, s1 + v1, s2 + v2, s3 + v3
+                    q0, q1, q2, q3 = q0 + v0 * v0, q1 + v1 * v1, q2 + v2 * v2, q3 + v3 * v3
+                    x += row
+                merge_chunk(out, row, s0, q0, h0, c0, before, n, WIDTH)
+                merge_chunk(out + step, row, s1, q1, h1, c1, before, n, WIDTH)
+                merge_chunk(out + 2 * step, row, s2, q2, h2, c2, before, n, WIDTH)
+                merge_chunk(out + 3 * step, row, s3, q3, h3, c3, before, n, WIDTH)
+                k += 4 * WIDTH
+            else:
+                c = typical(p[0] + 4 * k, row, 0, p[2] - 1)
+                shift = c + load(out)
+                s, q = fill(ZERO), fill(ZERO)
+                for _ in range(n):
+                    v = load(x) - shift
+                    s, q = s + v, q + v * v
+                    x += row
+                merge_chunk(out, row, s, q, shift, c, before, n, min(WIDTH, width - k))
+                k += WIDTH
+
+
+@inline
+def store_coefficients(place, k, c, fold, mean, scale, beta):
+    """Write (mean, scale, beta) of channels k .. to all their columns."""
+    lanes, row = min(WIDTH, c - k), 4 * fold * c
+    for g in range(fold):
+        column = place + 4 * (g * c + k)
+        store_n(column, mean, lanes)
+        store_n(column + row, scale, lanes)
+        store_n(column + 2 * row, beta, lanes)
+
+
+@kernel
+def batch_moments_end(p, tile):
+    """Mean and variance of every channel from those of tiles and folds, and the coefficients.
+
+    p = [partial, x, gamma, beta, mean, var, coefficients (3, width), rows, c, fold,
+    rows per tile, eps]
+    """
+    rows, c, fold, block = p[7], p[8], p[9], p[10]
+    row = 4 * fold * c
+    for k in range(0, c, WIDTH):
+        mean, squares = fill(ZERO), fill(ZERO)
+        center = typical(p[1] + 4 * k, row, 0, rows - 1)
+        before = ZERO
+        for g in range(fold):
+            column = 4 * (g * c + k)
+            shift = typical(p[1] + column, row, 0, rows - 1) - center
+            partial = p[0] + column
+            for start in range(0, rows, block):
+                n = np.float32(min(block, rows - start))
+                share = n / (before + n)
+                mean, squares = _combine(mean, squares, load(partial) + shift, load(partial + row),
+                                         before, share)  # fmt: skip
+                before += n
+                partial += 2 * row
+        mean = center + mean
+        var = squares / before
+        scale = load(p[2] + 4 * k) / sqrt(var + broadcast(p[11]))
+        lanes = min(WIDTH, c - k)
+        store_n(p[4] + 4 * k, mean, lanes)
+        store_n(p[5] + 4 * k, var, lanes)
+        store_coefficients(p[6], k, c, fold, mean, scale, load(p[3] + 4 * k))
+
+
+@kernel
+def fixed_coefficients(p, tile):
+    """Coefficients from given statistics. p = [gamma, beta, mean, var, out, c, fold, eps]."""
+    c = p[5]
+    for k in range(0, c, WIDTH):
+        o = 4 * k
+        scale = load(p[0] + o) / sqrt(load(p[3] + o) + broadcast(p[7]))
+        store_coefficients(p[4], k, c, p[6], load(p[2] + o), scale, load(p[1] + o))
+
+
+# ---- over the data again -------------------------------------------------------------------------
+
+
+@kernel
+def normalize(p, tile):
+    """y = (x - mean) * scale + beta.
+
+    Last rows first: they are still in the cache after the pass that found the statistics.
+
+    p = [x, y, coefficients (3, width), rows, width, rows per tile, tiles]
+    """
+    width, row, step = p[4], 4 * p[4], 4 * WIDTH
+    start = (p[6] - 1 - tile) * p[5]
+    stop = min(p[3], start + p[5])
+    for r in range(start, stop, CHUNK):
+        n = min(CHUNK, stop - r)
+        k = 0
+        while k < width:
+            x, y = p[0] + r * row + 4 * k, p[1] + r * row + 4 * k
+            a = p[2] + 4 * k
+            b, c = a + row, a + 2 * row
+            if k + 4 * WIDTH <= width:
+                a0, a1, a2, a3 = load(a), load(a + step), load(a + 2 * step), load(a + 3 * step)
+                b0, b1, b2, b3 = load(b), load(b + step), load(b + 2 * step), load(b + 3 * step)
+                c0, c1, c2, c3 = load(c), load(c + step), load(c + 2 * step), load(c + 3 * step)
+                for _ in range(n):
+                    store(y, _normalized(load(x), a0, b0, c0))
+                    store(y + step, _normalized(load(x + step), a1, b1, c1))
+                    store(y + 2 * step, _normalized(load(x + 2 * step), a2, b2, c2))
+                    store(y + 3 * step, _normalized(load(x + 3 * step), a3, b3, c3))
+                    x += row
+                    y += row
+                k += 4 * WIDTH
+            else:
+                a0, b0, c0 = load(a), load(b), load(c)
+                lanes = min(WIDTH, width - k)
+                for _ in range(n):
+                    store_n(y, _normalized(load(x), a0, b0, c0), lanes)
+                    x += row
+                    y += row
+                k += WIDTH
+
+
+# ---- gradient ------------------------------------------------------------------------------------
+
+
+@inline
+def add_to(place, value, lanes):
+    """Add a vector to memory."""
+    store_n(place, load(place) + value, lanes)
+
+
+@kernel
+def normalize_grad_sums(p, tile):
+    """Per tile and column: sums of dy and of dy * (x - mean).
+
+    p = [x, dy, coefficients, partial (tiles, 2, width), rows, width, rows per tile]
+    """
+    width, row, step = p[5], 4 * p[5], 4 * WIDTH
+    start = tile * p[6]
+    stop = min(p[4], start + p[6])
+    partial = p[3] + 2 * tile * row
+    for k in range(0, width, WIDTH):
+        store_n(partial + 4 * k, fill(ZERO), min(WIDTH, width - k))
+        store_n(partial + row + 4 * k, fill(ZERO), min(WIDTH, width - k))
+    for r in range(start, stop, CHUNK):
+        n = min(CHUNK, stop - r)
+        k = 0
+        while k < width:
+            x, d = p[0] + r * row + 4 * k, p[1] + r * row + 4 * k
+            m, out = p[2] + 4 * k, partial + 4 * k
+            if k + 4 * WIDTH <= width:
+                m0, m1, m2, m3 = load(m), load(m + step), load(m + 2 * step), load(m + 3 * step)
+                s0, s1, s2, s3 = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
+                q0, q1, q2, q3 = s0, s1, s2, s3
+                for _ in range(n):
+                    d0, d1, d2, d3 = load(d), load(d + step), load(d + 2 * step), load(d + 3 * step)
+                    s0, s1, s2, s3 = s0 + d0, s1 + d1, s2 + d2, s3 + d3
+                    q0, q1 = q0 + d0 * (load(x) - m0), q1 + d1 * (load(x + step) - m1)
+                    q2 = q2 + d2 * (load(x + 2 * step) - m2)
+                    q3 = q3 + d3 * (load(x + 3 * step) - m3)
+                    x += row
+                    d += row
+                add_to(out, s0, WIDTH)
+                add_to(out + step, s1, WIDTH)
+                add_to(out + 2 * step, s2, WIDTH)
+                add_to(out + 3 * step, s3, WIDTH)
+                add_to(out + row, q0, WIDTH)
+                add_to(out + row + step, q1, WIDTH)
+                add_to(out + row + 2 * step, q2, WIDTH)
+                add_to(out + row + 3 * step, q3, WIDTH)
+                k += 4 * WIDTH
+            else:
+                mean, s, q = load(m), fill(ZERO), fill(ZERO)
+                for _ in range(n):
+                    v = load(d)
+                    s, q = s + v, q + v * (load(x) - mean)
+                    x += row
+                    d += row
+                lanes = min(WIDTH, width - k)
+                add_to(out, s, lanes)
+                add_to(out + row, q, lanes)
+                k += WIDTH
+
+
+@kernel
+def normalize_grad_end(p, tile):
+    """Gradients of the parameters from the sums of tiles and folds, and the coefficients of dx.
+
+    dmean and dvar are those of given statistics; with the batch's own (``batch`` is 1) they reach
+    dx through ``slope`` and ``level``, which are zero otherwise.
+
+    p = [partial, coefficients (3, width), var, dgamma, dbeta, dmean, dvar, out (2, width), tiles,
+    c, fold, values per channel, eps, batch]
+    """
+    tiles, c, fold = p[8], p[9], p[10]
+    row = 4 * fold * c
+    half = np.float32(0.5)
+    share = ONE / np.float32(p[11]) if p[13] else ZERO
+    for k in range(0, c, WIDTH):
+        s, q = fill(ZERO), fill(ZERO)
+        for g in range(fold):
+            partial = p[0] + 4 * (g * c + k)
+            for _ in range(tiles):
+                s, q = s + load(partial), q + load(partial + row)
+                partial += 2 * row
+        o, lanes = 4 * k, min(WIDTH, c - k)
+        inverse = ONE / sqrt(load(p[2] + o) + broadcast(p[12]))
+        scale = load(p[1] + row + o)
+        dgamma = q * inverse
+        dmean, twice_dvar = -scale * s, -scale * inverse * dgamma
+        store_n(p[3] + o, dgamma, lanes)
+        store_n(p[4] + o, s, lanes)
+        store_n(p[5] + o, dmean, lanes)
+        store_n(p[6] + o, twice_dvar * half, lanes)
+        for g in range(fold):
+            out = p[7] + 4 * (g * c + k)
+            store_n(out, twice_dvar * share, lanes)
+            store_n(out + row, dmean * share, lanes)
+
+
+@kernel
+def normalize_grad(p, tile):
+    """dx = dy * scale + (x - mean) * slope + level, last rows first.
+
+    p = [x, dy, dx, coefficients (3, width), more (2, width), rows, width, rows per tile, tiles]
+    """
+    width, row, step = p[6], 4 * p[6], 4 * WIDTH
+    start = (p[8] - 1 - tile) * p[7]
+    stop = min(p[5], start + p[7])
+    for r in range(start, stop, CHUNK):
+        n = min(CHUNK, stop - r)
+        k = 0
+        while k < width:
+            o = r * row + 4 * k
+            x, d, dx = p[0] + o, p[1] + o, p[2] + o
+            a, e = p[3] + 4 * k, p[4] + 4 * k
+            b, f = a + row, e + row
+            a0, b0, e0, f0 = load(a), load(b), load(e), load(f)
+            if k + 2 * WIDTH <= width:
+                a1, b1, e1, f1 = load(a + step), load(b + step), load(e + step), load(f + step)
+                for _ in range(n):
+                    v0 = _denormalized(load(d), load(x), a0, b0, e0, f0)
+                    v1 = _denormalized(load(d + step), load(x + step), a1, b1, e1, f1)
+                    store(dx, v0)
+                    store(dx + step, v1)
+                    x += row
+                    d += row
+                    dx += row
+                k += 2 * WIDTH
+            else:
+                lanes = min(WIDTH, width - k)
+                for _ in range(n):
+                    store_n(dx, _denormalized(load(d), load(x), a0, b0, e0, f0), lanes)
+                    x += row
+                    d += row
+                    dx += row
+                k += WIDTH
+
+
+# ---- running statistics --------------------------------------------------------------------------
+
+
+@kernel
+def moving_average(p, tile):
+    """state = keep * state + gain * value, in place. p = [state, value, keep, gain, n]."""
+    keep, gain = load_f32(p[2]), load_f32(p[3])
+    for i in range(0, p[4], WIDTH):
+        value = keep * load(p[0] + 4 * i) + gain * load(p[1] + 4 * i)
+        store_n(p[0] + 4 * i, value, min(WIDTH, p[4] - i))

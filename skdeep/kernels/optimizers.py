@@ -1,0 +1,178 @@
+"""Optimizer steps over flat parameter vectors, and the bookkeeping of a training step.
+
+Every step reads ``registers``: [0] seed and [1] step number as int32, then float32 values whose
+meaning each optimizer defines. ``scale`` multiplies every gradient (gradient clipping).
+Padding between parameters has gradient zero and stays zero under every rule here.
+"""
+
+import numpy as np
+
+from .compiler import kernel
+from .maths import cpu, sqrt, where
+from .simd import (
+    WIDTH,
+    absolute,
+    broadcast,
+    fill,
+    load,
+    load_f32,
+    load_n,
+    store,
+    store_f32,
+    store_n,
+    sum_lanes,
+)
+
+CHUNK = 4096  # elements of one tile
+
+ZERO, ONE = np.float32(0), np.float32(1)
+
+
+def adam(w, g, m, v, rate, beta1, beta2, epsilon, decay):
+    """One Adam step; ``rate`` carries both bias corrections (Kingma & Ba 2015, end of section 2)."""
+    m = beta1 * m + (ONE - beta1) * g
+    v = beta2 * v + (ONE - beta2) * g * g
+    return w - decay * w - rate * m / (sqrt(v) + epsilon), m, v
+
+
+def momentum(w, g, m, rate, friction, nesterov, decay):
+    """Heavy-ball step, velocity ``m``; Nesterov's look-ahead when ``nesterov`` is 1."""
+    m = friction * m - rate * g
+    ahead = friction * m - rate * g
+    return w - decay * w + m + nesterov * (ahead - m), m
+
+
+def rmsprop(w, g, v, m, rate, rho, friction, epsilon):
+    """Step scaled by a running mean of squared gradients (Tieleman & Hinton 2012)."""
+    v = rho * v + (ONE - rho) * g * g
+    m = friction * m + rate * g / (sqrt(v) + epsilon)
+    return w - m, v, m
+
+
+def penalty_gradient(w, l1, l2):
+    """Gradient of l1 * sum(abs(w)) + l2 * sum(w ** 2)."""
+    sign = where(w > ZERO, fill(ONE), where(w < ZERO, fill(-ONE), fill(ZERO)))
+    return l1 * sign + (l2 + l2) * w
+
+
+_adam, _momentum, _rmsprop = cpu(adam), cpu(momentum), cpu(rmsprop)
+
+
+@kernel
+def adam_step(p, tile):
+    """p = [w, g, m, v, registers, scale, size]; registers[2:7] = rate, beta1, beta2, eps, decay."""
+    w, g, m, v, r, n = p[0], p[1], p[2], p[3], p[4], p[6]
+    scale = broadcast(p[5])
+    rate, beta1, beta2 = broadcast(r + 8), broadcast(r + 12), broadcast(r + 16)
+    epsilon, decay = broadcast(r + 20), broadcast(r + 24)
+    stop = min(n, (tile + 1) * CHUNK)
+    for i in range(tile * CHUNK, stop, WIDTH):
+        o, left = 4 * i, stop - i
+        if left >= WIDTH:
+            nw, nm, nv = _adam(load(w + o), scale * load(g + o), load(m + o), load(v + o),
+                               rate, beta1, beta2, epsilon, decay)  # fmt: skip
+            store(w + o, nw)
+            store(m + o, nm)
+            store(v + o, nv)
+        else:
+            nw, nm, nv = _adam(load_n(w + o, left), scale * load_n(g + o, left),
+                               load_n(m + o, left), load_n(v + o, left),
+                               rate, beta1, beta2, epsilon, decay)  # fmt: skip
+            store_n(w + o, nw, left)
+            store_n(m + o, nm, left)
+            store_n(v + o, nv, left)
+
+
+@kernel
+def momentum_step(p, tile):
+    """p = [w, g, m, registers, scale, size]; registers[2:6] = rate, momentum, nesterov, decay."""
+    w, g, m, r, n = p[0], p[1], p[2], p[3], p[5]
+    scale = broadcast(p[4])
+    rate, friction = broadcast(r + 8), broadcast(r + 12)
+    nesterov, decay = broadcast(r + 16), broadcast(r + 20)
+    stop = min(n, (tile + 1) * CHUNK)
+    for i in range(tile * CHUNK, stop, WIDTH):
+        o, left = 4 * i, min(stop - i, WIDTH)
+        nw, nm = _momentum(load_n(w + o, left), scale * load_n(g + o, left), load_n(m + o, left),
+                           rate, friction, nesterov, decay)  # fmt: skip
+        store_n(w + o, nw, left)
+        store_n(m + o, nm, left)
+
+
+@kernel
+def rmsprop_step(p, tile):
+    """p = [w, g, v, m, registers, scale, size]; registers[2:6] = rate, rho, momentum, eps."""
+    w, g, v, m, r, n = p[0], p[1], p[2], p[3], p[4], p[6]
+    scale = broadcast(p[5])
+    rate, rho = broadcast(r + 8), broadcast(r + 12)
+    friction, epsilon = broadcast(r + 16), broadcast(r + 20)
+    stop = min(n, (tile + 1) * CHUNK)
+    for i in range(tile * CHUNK, stop, WIDTH):
+        o, left = 4 * i, min(stop - i, WIDTH)
+        nw, nv, nm = _rmsprop(load_n(w + o, left), scale * load_n(g + o, left), load_n(v + o, left),
+                              load_n(m + o, left), rate, rho, friction, epsilon)  # fmt: skip
+        store_n(w + o, nw, left)
+        store_n(v + o, nv, left)
+        store_n(m + o, nm, left)
+
+
+_penalty_gradient = cpu(penalty_gradient)
+
+
+@kernel
+def penalty(p, tile):
+    """g += d penalty / d w; partial[tile] = penalty of the tile. p = [w, g, partial, l1, l2, n]."""
+    w, g, n = p[0], p[1], p[5]
+    l1, l2 = broadcast(p[3]), broadcast(p[4])
+    total = fill(ZERO)
+    stop = min(n, (tile + 1) * CHUNK)
+    for i in range(tile * CHUNK, stop, WIDTH):
+        o, left = 4 * i, min(stop - i, WIDTH)
+        x = load_n(w + o, left)
+        store_n(g + o, load_n(g + o, left) + _penalty_gradient(x, l1, l2), left)
+        total = total + l1 * absolute(x) + l2 * x * x
+    store_f32(p[2] + 4 * tile, sum_lanes(total))
+
+
+@kernel
+def squared_norm(p, tile):
+    """partial[tile] = sum of squares of the tile. p = [x, partial, n]."""
+    x, n = p[0], p[2]
+    total = fill(ZERO)
+    stop = min(n, (tile + 1) * CHUNK)
+    for i in range(tile * CHUNK, stop, WIDTH):
+        v = load_n(x + 4 * i, min(stop - i, WIDTH))
+        total = total + v * v
+    store_f32(p[1] + 4 * tile, sum_lanes(total))
+
+
+@kernel
+def clip_scale(p, tile):
+    """scale = min(1, limit / norm), norm from partial sums. p = [partial, n, limit, scale]."""
+    total = ZERO
+    for i in range(p[1]):
+        total += load_f32(p[0] + 4 * i)
+    limit = load_f32(p[2])
+    norm = np.sqrt(total)
+    store_f32(p[3], limit / norm if norm > limit else ONE)
+
+
+@kernel
+def loss_total(p, tile):
+    """out = sum of single numbers and of partial sums. p = [out, count, (address, length)...]."""
+    total = ZERO
+    for k in range(p[1]):
+        for i in range(p[3 + 2 * k]):
+            total += load_f32(p[2 + 2 * k] + 4 * i)
+    store_f32(p[0], total)
+
+
+@kernel
+def normalize_weights(p, tile):
+    """out = w / sum(w), zeros when the sum is zero. p = [w, out, n]."""
+    total = ZERO
+    for i in range(p[2]):
+        total += load_f32(p[0] + 4 * i)
+    inverse = ONE / total if total > ZERO else ZERO
+    for i in range(p[2]):
+        store_f32(p[1] + 4 * i, load_f32(p[0] + 4 * i) * inverse)

@@ -1,0 +1,310 @@
+"""Pooling over windows of images, channels innermost.
+
+``y[n, i, j, c]`` is the maximum or the mean of ``x[n, i*sh - top + p, j*sw - left + q, c]`` over the
+taps (p, q) of a kh x kw window that lie inside the image. Where vectors of channels run out, and
+where there are few channels, the same block of four vectors covers four neighbouring pixels.
+
+Gradients are gathered: a pixel of ``dx`` looks at the windows that contain it, in a fixed order, so
+that tiles never write to the same place. The maximum remembers its tap number ``p*kw + q``.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .compiler import inline, kernel
+from .simd import (
+    I32,
+    V,
+    VI,
+    VM,
+    WIDTH,
+    call_llvm,
+    fill,
+    first_lanes,
+    load,
+    mask_t,
+    pointer,
+    splat,
+    store_n,
+    vec,
+    where,
+)
+
+TILE = 16384  # elements a tile reads, about
+
+ZERO, ONE = np.float32(0), np.float32(1)
+LOWEST = np.float32(-np.inf)
+
+
+@intrinsic
+def takes_over(typingctx, value, best):
+    """Lanes where ``value`` is larger than ``best``, or NaN."""
+
+    def emit(context, builder, sig, args):
+        value, best = args
+        larger = builder.fcmp_ordered(">", value, best)
+        return builder.or_(larger, builder.fcmp_unordered("uno", value, value))
+
+    return mask_t(vec, vec), emit
+
+
+@intrinsic
+def store_whole_n(typingctx, address, value, n):
+    """Write the first ``n`` lanes, which hold whole numbers, as int32."""
+
+    def emit(context, builder, sig, args):
+        address, value, n = args
+        whole = builder.fptosi(value, VI)
+        place = pointer(builder, address, VI)
+        name = f"llvm.masked.store.v{WIDTH}i32.p0"
+        mask = first_lanes(builder, n)
+        call_llvm(builder, name, ir.VoidType(), whole, place, ir.Constant(I32, 4), mask)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, vec, types.int64), emit
+
+
+@intrinsic
+def equals_whole(typingctx, address, number):
+    """Lanes where the int32 at an address equals a number."""
+
+    def emit(context, builder, sig, args):
+        found = builder.load(pointer(builder, args[0], VI), align=4)
+        return builder.icmp_signed("==", found, splat(builder, builder.trunc(args[1], I32)))
+
+    return mask_t(types.int64, types.int64), emit
+
+
+# ---- which windows, which pixels -----------------------------------------------------------------
+
+
+@inline
+def tap_range(start, taps, size):
+    """Taps [first, last) of a window at ``start`` that fall inside 0 .. size."""
+    return max(0, -start), min(taps, size - start)
+
+
+@inline
+def counted(start, taps, size, before, after, padded):
+    """How many taps of one axis the mean divides by."""
+    if padded:
+        return min(taps, size + after - start)
+    first, last = tap_range(start, taps, size)
+    return last - first
+
+
+@inline
+def window_range(position, taps, stride, windows):
+    """Windows [first, last) of one axis that contain a position counted from the padding's edge."""
+    first = (position - taps + stride) // stride
+    return max(0, first), min(windows, position // stride + 1)
+
+
+# ---- maximum -------------------------------------------------------------------------------------
+
+
+@inline
+def max_block(x, y, index, row, column, step, lanes, y_step, p0, p1, q0, q1, kw):
+    """Maxima of four vectors ``step`` bytes apart, and their taps when ``index`` is not 0."""
+    b0, b1, b2, b3 = fill(LOWEST), fill(LOWEST), fill(LOWEST), fill(LOWEST)
+    t0 = fill(np.float32(p0 * kw + q0))
+    t1, t2, t3 = t0, t0, t0
+    for p in range(p0, p1):
+        for q in range(q0, q1):
+            at = x + p * row + q * column
+            tap = np.float32(p * kw + q)
+            v0, v1 = load(at), load(at + step)
+            v2, v3 = load(at + 2 * step), load(at + 3 * step)
+            m0, m1, m2, m3 = (takes_over(v0, b0), takes_over(v1, b1),
+                              takes_over(v2, b2), takes_over(v3, b3))  # fmt: skip
+            b0, b1, b2, b3 = where(m0, v0, b0), where(m1, v1, b1), where(m2, v2, b2), where(m3, v3, b3)
+            t0, t1, t2, t3 = (where(m0, tap, t0), where(m1, tap, t1),
+                              where(m2, tap, t2), where(m3, tap, t3))  # fmt: skip
+    store_n(y, b0, lanes)
+    store_n(y + y_step, b1, lanes)
+    store_n(y + 2 * y_step, b2, lanes)
+    store_n(y + 3 * y_step, b3, lanes)
+    if index:
+        store_whole_n(index, t0, lanes)
+        store_whole_n(index + y_step, t1, lanes)
+        store_whole_n(index + 2 * y_step, t2, lanes)
+        store_whole_n(index + 3 * y_step, t3, lanes)
+
+
+@inline
+def max_vector(x, y, index, row, column, lanes, p0, p1, q0, q1, kw):
+    """Maxima of one vector, and their taps when ``index`` is not 0."""
+    best = fill(LOWEST)
+    found = fill(np.float32(p0 * kw + q0))
+    for p in range(p0, p1):
+        for q in range(q0, q1):
+            v = load(x + p * row + q * column)
+            m = takes_over(v, best)
+            best, found = where(m, v, best), where(m, np.float32(p * kw + q), found)
+    store_n(y, best, lanes)
+    if index:
+        store_whole_n(index, found, lanes)
+
+
+@kernel
+def max_pool(p, tile):
+    """Maximum of each window and the tap where it was first; NaN wins over every number.
+
+    p = [x, y, index (or 0), rows of y in all images, h, w, c, windows down, windows across,
+    kh, kw, sh, sw, top, left, rows per tile]
+    """
+    h, w, c, down, across = p[4], p[5], p[6], p[7], p[8]
+    kh, kw, sh, sw, top, left = p[9], p[10], p[11], p[12], p[13], p[14]
+    row, column, step = 4 * w * c, 4 * c, 4 * WIDTH
+    for r in range(tile * p[15], min(p[3], (tile + 1) * p[15])):
+        n, i = r // down, r % down
+        i0 = i * sh - top
+        p0, p1 = tap_range(i0, kh, h)
+        j = 0
+        while j < across:
+            j0 = j * sw - left
+            q0, q1 = tap_range(j0, kw, w)
+            x = p[0] + (n * h + i0) * row + j0 * column
+            done = 4 * (r * across + j) * c
+            y = p[1] + done
+            index = p[2] + done if p[2] else 0
+            if c <= WIDTH and j + 4 <= across and j0 >= 0 and j0 + 3 * sw + kw <= w:
+                max_block(x, y, index, row, column, sw * column, c, column, p0, p1, q0, q1, kw)
+                j += 4
+                continue
+            k = 0
+            while k < c:
+                next_index = index + 4 * k if index else 0
+                if k + 4 * WIDTH <= c:
+                    max_block(x + 4 * k, y + 4 * k, next_index, row, column, step, WIDTH, step,
+                              p0, p1, q0, q1, kw)  # fmt: skip
+                    k += 4 * WIDTH
+                else:
+                    max_vector(x + 4 * k, y + 4 * k, next_index, row, column, min(WIDTH, c - k),
+                               p0, p1, q0, q1, kw)  # fmt: skip
+                    k += WIDTH
+            j += 1
+
+
+@kernel
+def max_pool_grad(p, tile):
+    """dx[n, i, j, c] = sum of dy over the windows whose maximum was at (i, j).
+
+    p = [dy, index, dx, rows of dx in all images, h, w, c, windows down, windows across,
+    kh, kw, sh, sw, top, left, rows per tile]
+    """
+    h, w, c, down, across = p[4], p[5], p[6], p[7], p[8]
+    kh, kw, sh, sw, top, left = p[9], p[10], p[11], p[12], p[13], p[14]
+    for r in range(tile * p[15], min(p[3], (tile + 1) * p[15])):
+        n, i = r // h, r % h
+        a0, a1 = window_range(i + top, kh, sh, down)
+        for j in range(w):
+            b0, b1 = window_range(j + left, kw, sw, across)
+            dx = p[2] + 4 * (r * w + j) * c
+            for k in range(0, c, WIDTH):
+                total = fill(ZERO)
+                for a in range(a0, a1):
+                    for b in range(b0, b1):
+                        at = 4 * (((n * down + a) * across + b) * c + k)
+                        tap = (i + top - a * sh) * kw + (j + left - b * sw)
+                        total = total + where(equals_whole(p[1] + at, tap), load(p[0] + at), ZERO)
+                store_n(dx + 4 * k, total, min(WIDTH, c - k))
+
+
+# ---- mean ----------------------------------------------------------------------------------------
+
+
+@inline
+def mean_block(x, y, row, column, step, lanes, y_step, p0, p1, q0, q1, factor):
+    """Sums of four vectors ``step`` bytes apart, row of the window by row, times ``factor``."""
+    t0, t1, t2, t3 = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
+    for p in range(p0, p1):
+        s0, s1, s2, s3 = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
+        for q in range(q0, q1):
+            at = x + p * row + q * column
+            s0, s1 = s0 + load(at), s1 + load(at + step)
+            s2, s3 = s2 + load(at + 2 * step), s3 + load(at + 3 * step)
+        t0, t1, t2, t3 = t0 + s0, t1 + s1, t2 + s2, t3 + s3
+    store_n(y, t0 * factor, lanes)
+    store_n(y + y_step, t1 * factor, lanes)
+    store_n(y + 2 * y_step, t2 * factor, lanes)
+    store_n(y + 3 * y_step, t3 * factor, lanes)
+
+
+@inline
+def mean_vector(x, y, row, column, lanes, p0, p1, q0, q1, factor):
+    """The same for one vector."""
+    total = fill(ZERO)
+    for p in range(p0, p1):
+        part = fill(ZERO)
+        for q in range(q0, q1):
+            part = part + load(x + p * row + q * column)
+        total = total + part
+    store_n(y, total * factor, lanes)
+
+
+@kernel
+def average_pool(p, tile):
+    """Mean of each window, over the taps inside the image or (``padded``) inside the padding too.
+
+    p = [x, y, rows of y in all images, h, w, c, windows down, windows across, kh, kw, sh, sw,
+    top, left, bottom, right, padded, rows per tile]
+    """
+    h, w, c, down, across = p[3], p[4], p[5], p[6], p[7]
+    kh, kw, sh, sw, top, left = p[8], p[9], p[10], p[11], p[12], p[13]
+    row, column, step = 4 * w * c, 4 * c, 4 * WIDTH
+    for r in range(tile * p[17], min(p[2], (tile + 1) * p[17])):
+        n, i = r // down, r % down
+        i0 = i * sh - top
+        p0, p1 = tap_range(i0, kh, h)
+        high = counted(i0, kh, h, top, p[14], p[16])
+        j = 0
+        while j < across:
+            j0 = j * sw - left
+            q0, q1 = tap_range(j0, kw, w)
+            factor = ONE / np.float32(high * counted(j0, kw, w, left, p[15], p[16]))
+            x = p[0] + (n * h + i0) * row + j0 * column
+            y = p[1] + 4 * (r * across + j) * c
+            if c <= WIDTH and j + 4 <= across and j0 >= 0 and j0 + 3 * sw + kw <= w:
+                mean_block(x, y, row, column, sw * column, c, column, p0, p1, q0, q1, factor)
+                j += 4
+                continue
+            k = 0
+            while k < c:
+                if k + 4 * WIDTH <= c:
+                    mean_block(x + 4 * k, y + 4 * k, row, column, step, WIDTH, step,
+                               p0, p1, q0, q1, factor)  # fmt: skip
+                    k += 4 * WIDTH
+                else:
+                    mean_vector(x + 4 * k, y + 4 * k, row, column, min(WIDTH, c - k),
+                                p0, p1, q0, q1, factor)  # fmt: skip
+                    k += WIDTH
+            j += 1
+
+
+@kernel
+def average_pool_grad(p, tile):
+    """dx[n, i, j, c] = sum of dy / count over the windows that contain (i, j).
+
+    p = [dy, dx, rows of dx in all images, h, w, c, windows down, windows across, kh, kw, sh, sw,
+    top, left, bottom, right, padded, rows per tile]
+    """
+    h, w, c, down, across = p[3], p[4], p[5], p[6], p[7]
+    kh, kw, sh, sw, top, left = p[8], p[9], p[10], p[11], p[12], p[13]
+    for r in range(tile * p[17], min(p[2], (tile + 1) * p[17])):
+        n, i = r // h, r % h
+        a0, a1 = window_range(i + top, kh, sh, down)
+        for j in range(w):
+            b0, b1 = window_range(j + left, kw, sw, across)
+            dx = p[1] + 4 * (r * w + j) * c
+            for k in range(0, c, WIDTH):
+                total = fill(ZERO)
+                for a in range(a0, a1):
+                    high = counted(a * sh - top, kh, h, top, p[14], p[16])
+                    for b in range(b0, b1):
+                        wide = counted(b * sw - left, kw, w, left, p[15], p[16])
+                        at = 4 * (((n * down + a) * across + b) * c + k)
+                        total = total + load(p[0] + at) * (ONE / np.float32(high * wide))
+                store_n(dx + 4 * k, total, min(WIDTH, c - k))

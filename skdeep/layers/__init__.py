@@ -1,0 +1,36 @@
+"""Declarative building blocks of a network."""
+
+from .activation import Activation
+from .base import Layer
+from .combinators import Parallel, Residual, Sequential
+from .conv import Conv2D
+from .dense import Dense
+from .initializers import Constant, Glorot, He, Initializer, LeCun, Orthogonal
+from .normalization import BatchNorm
+from .pool import AveragePool2D, GlobalAveragePool2D, GlobalMaxPool2D, MaxPool2D
+from .random import Dropout
+from .shape import Flatten, Reshape
+
+__all__ = [
+    "Activation",
+    "AveragePool2D",
+    "BatchNorm",
+    "Constant",
+    "Conv2D",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Glorot",
+    "GlobalAveragePool2D",
+    "GlobalMaxPool2D",
+    "He",
+    "Initializer",
+    "Layer",
+    "LeCun",
+    "MaxPool2D",
+    "Orthogonal",
+    "Parallel",
+    "Reshape",
+    "Residual",
+    "Sequential",
+]

@@ -1,0 +1,130 @@
+"""Convolution over images."""
+
+from .. import ops
+from .activation import activate
+from .base import Layer, describe
+from .initializers import resolve_initializer
+
+__all__ = ["Conv2D"]
+
+
+def pair(value):
+    """(a, b) of an int or a pair."""
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def same_padding(size, kernel, stride, dilation):
+    """Padding (before, after) that makes the output ceil(size / stride) long; the odd one after."""
+    reach = (kernel - 1) * dilation + 1
+    out = -(-size // stride)
+    total = max(0, (out - 1) * stride + reach - size)
+    return total // 2, total - total // 2
+
+
+class Conv2D(Layer):
+    """2-D convolution of images (n, h, w, c), channels last.
+
+    Parameters
+    ----------
+    filters : int, default=32
+        Number of output channels.
+    kernel_size : int or pair, default=3
+    activation : str, callable or None, default=None
+        See :class:`Activation`.
+    stride, dilation : int or pair, default=1
+    padding : {"valid", "same"}, int, pair or pair of pairs, default="valid"
+        Zeros around the image: none; as many as keep ``ceil(size / stride)``; the same number on
+        all sides; (vertical, horizontal); ((top, bottom), (left, right)).
+    groups : int, default=1
+        Channels are cut into this many groups, each with its own filters; with
+        ``groups=c`` the convolution is depthwise.
+    use_bias : bool, default=True
+    weight_init, bias_init : str, float or Initializer
+        As for :class:`Dense`.
+    l1, l2 : float, default=0.0
+        Penalty on the weights.
+    trainable : bool, default=True
+
+    Examples
+    --------
+    >>> from skdeep.layers import Conv2D
+    >>> Conv2D(16, 3, activation="relu", padding="same").filters
+    16
+    """
+
+    def __init__(
+        self,
+        filters=32,
+        kernel_size=3,
+        activation=None,
+        *,
+        stride=1,
+        padding="valid",
+        dilation=1,
+        groups=1,
+        use_bias=True,
+        weight_init="auto",
+        bias_init="zeros",
+        l1=0.0,
+        l2=0.0,
+        trainable=True,
+    ):
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.activation = activation
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.groups = groups
+        self.use_bias = use_bias
+        self.weight_init = weight_init
+        self.bias_init = bias_init
+        self.l1 = l1
+        self.l2 = l2
+        self.trainable = trainable
+
+    def _padding(self, x, kernel, stride, dilation):
+        if self.padding == "valid":
+            return 0
+        if self.padding == "same":
+            return tuple(
+                same_padding(s, k, t, d)
+                for s, k, t, d in zip(x.shape[1:3], kernel, stride, dilation)
+            )
+        if isinstance(self.padding, str):
+            raise ValueError(
+                f"{describe(self)}: padding={self.padding!r} is unknown; use 'valid', 'same', "
+                "an int, a pair or a pair of pairs."
+            )
+        return self.padding
+
+    def forward(self, x):
+        """(n, h, w, c) to (n, h', w', filters)."""
+        if x.ndim != 4:
+            raise ValueError(
+                f"{describe(self)} needs (n, h, w, c) input, got {x.shape}; pass images, give the "
+                "estimator input_shape=(h, w, c), or put Reshape before it."
+            )
+        kernel, stride, dilation = (
+            pair(v) for v in (self.kernel_size, self.stride, self.dilation)
+        )
+        channels = x.shape[3]
+        if self.groups < 1 or channels % self.groups or self.filters % self.groups:
+            raise ValueError(
+                f"{describe(self)}: groups={self.groups} must divide both the {channels} input "
+                f"channels and the {self.filters} filters."
+            )
+        shape = (*kernel, channels // self.groups, self.filters)
+        init = resolve_initializer(self.weight_init, self.activation)
+        w = self.parameter("W", shape, init, l1=self.l1, l2=self.l2)
+        b = self.parameter("b", (self.filters,), self.bias_init) if self.use_bias else None
+        y = ops.conv2d(
+            x,
+            w,
+            b,
+            stride=stride,
+            padding=self._padding(x, kernel, stride, dilation),
+            dilation=dilation,
+            groups=self.groups,
+        )
+        return activate(y, self.activation)

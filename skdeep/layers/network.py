@@ -1,0 +1,116 @@
+"""A network: named layers, the layout of their weights, and symbolic runs of them."""
+
+import numpy as np
+
+from ..graph.tensor import Tensor
+from ..ops.sparse import densify
+from .base import ParameterSet, Trace
+from .combinators import named_layers
+
+
+class Network:
+    """Layers applied in order to inputs of one shape.
+
+    Parameters
+    ----------
+    layers : list of (str, Layer)
+        Names are unique; "passthrough" entries are skipped.
+    input_shape : tuple of int
+        Shape of one sample.
+
+    Attributes
+    ----------
+    parameters : ParameterSet
+        Every array of the network, known after the first trace.
+    names : list of str
+        Names of the layers that are applied.
+    """
+
+    def __init__(self, layers, input_shape):
+        pairs = named_layers(layers)
+        self.layers = [(n, x) for n, x in pairs if x is not None and x != "passthrough"]
+        self.input_shape = tuple(input_shape)
+        self.parameters = ParameterSet()
+        self.names = [name for name, _ in self.layers]
+
+    def trace(self, x, training):
+        """Symbolic run on a batch.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, *input_shape) or SparseRows
+        training : bool
+
+        Returns
+        -------
+        output : Tensor
+        trace : Trace
+        """
+        trace = Trace(self.parameters, training)
+        with trace.active():
+            for name, layer in self.layers:
+                x = trace.call(layer, x, name)
+        if x.role == "sparse":
+            x = densify(x)
+        return x, trace
+
+    def probe(self):
+        """Trace one sample, to declare the parameters and learn the shapes.
+
+        Returns
+        -------
+        dict of str to tuple
+            Shape that each layer gives for one sample.
+        """
+        _, trace = self.trace(Tensor((1, *self.input_shape), role="data"), training=False)
+        return {name: t.shape[1:] for name, t in trace.activations.items()}
+
+    def initialize(self, random_state):
+        """Start values as two flat vectors.
+
+        Parameters
+        ----------
+        random_state : RandomState
+
+        Returns
+        -------
+        dict of str to ndarray
+            "parameter" and "state".
+        """
+        vectors = self.empty_vectors()
+        views = self.views(vectors)
+        for spec in self.parameters:
+            views[spec.name][...] = spec.init(spec.shape, random_state)
+        return vectors
+
+    def empty_vectors(self):
+        """Flat vectors of zeros."""
+        return {role: np.zeros(n, np.float32) for role, n in self.parameters.sizes.items()}
+
+    def views(self, vectors):
+        """Named arrays that share the memory of flat vectors."""
+        named = {}
+        for spec in self.parameters:
+            size = int(np.prod(spec.shape))
+            flat = vectors[spec.role][spec.offset : spec.offset + size]
+            named[spec.name] = flat.reshape(spec.shape)
+        return named
+
+    def gather(self, weights):
+        """Flat vectors from named arrays.
+
+        Raises
+        ------
+        ValueError
+            When a name is missing or a shape differs.
+        """
+        vectors = self.empty_vectors()
+        for name, view in self.views(vectors).items():
+            if name not in weights:
+                raise ValueError(f"weight {name!r} is missing; there are {sorted(weights)}.")
+            if np.shape(weights[name]) != view.shape:
+                raise ValueError(
+                    f"weight {name!r} has shape {np.shape(weights[name])}, expected {view.shape}."
+                )
+            view[...] = weights[name]
+        return vectors

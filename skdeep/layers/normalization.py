@@ -1,0 +1,61 @@
+"""Normalisation layers."""
+
+from .. import ops
+from .activation import activate
+from .base import Layer, current_trace
+
+__all__ = ["BatchNorm"]
+
+
+class BatchNorm(Layer):
+    """Standardise every channel over the batch, then scale and shift by learnt numbers.
+
+    Training uses the batch's mean and variance and keeps running ones for prediction.
+
+    Parameters
+    ----------
+    activation : str, callable or None, default=None
+        Applied afterwards.
+    momentum : float, default=0.9
+        Weight of the old running statistics.
+    epsilon : float, default=1e-5
+        Added to the variance.
+    trainable : bool, default=True
+        False keeps scale, shift and the running statistics, and uses the latter in training too.
+
+    References
+    ----------
+    Ioffe & Szegedy, Batch normalization, 2015.
+
+    Examples
+    --------
+    >>> from skdeep.layers import BatchNorm
+    >>> BatchNorm(activation="relu")
+    BatchNorm(activation='relu')
+    """
+
+    def __init__(self, activation=None, *, momentum=0.9, epsilon=1e-5, trainable=True):
+        self.activation = activation
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.trainable = trainable
+
+    def forward(self, x):
+        """Same shape as the input; statistics per last axis."""
+        trace = current_trace()
+        shape = (x.shape[-1],)
+        gamma = self.parameter("gamma", shape, "ones")
+        beta = self.parameter("beta", shape, "zeros")
+        mean = self.parameter("mean", shape, "zeros", trainable=False)
+        var = self.parameter("var", shape, "ones", trainable=False)
+        if trace.training and not trace.frozen:
+            y, batch_mean, batch_var = ops.batch_norm_train(x, gamma, beta, self.epsilon)
+            count = x.size // x.shape[-1]
+            unbiased = count / max(count - 1, 1)
+            trace.updates += [
+                ops.moving_average(mean, batch_mean, self.momentum),
+                ops.moving_average(var, batch_var, self.momentum, scale=unbiased),
+            ]
+        else:
+            y = ops.batch_norm(x, gamma, beta, mean, var, self.epsilon)
+        return activate(y, self.activation)

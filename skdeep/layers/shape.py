@@ -1,0 +1,47 @@
+"""Layers that only rearrange."""
+
+from .. import ops
+from .base import Layer, describe
+
+__all__ = ["Flatten", "Reshape"]
+
+
+class Flatten(Layer):
+    """(n, ...) to (n, everything else).
+
+    Examples
+    --------
+    >>> from skdeep.layers import Flatten
+    >>> Flatten()
+    Flatten()
+    """
+
+    def forward(self, x):
+        """(n, ...) to (n, product)."""
+        return ops.flatten(x)
+
+
+class Reshape(Layer):
+    """Give every sample another shape.
+
+    Parameters
+    ----------
+    shape : tuple of int, default=(-1,)
+        Shape of one sample, without the batch axis; one entry may be -1.
+
+    Examples
+    --------
+    >>> from skdeep.layers import Reshape
+    >>> Reshape((8, 8, 1)).shape
+    (8, 8, 1)
+    """
+
+    def __init__(self, shape=(-1,)):
+        self.shape = shape
+
+    def forward(self, x):
+        """(n, ...) to (n, *shape)."""
+        try:
+            return ops.reshape(x, (x.shape[0], *self.shape))
+        except ValueError as error:
+            raise ValueError(f"{describe(self)}: {error}") from None

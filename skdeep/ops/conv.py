@@ -1,0 +1,291 @@
+"""Two-dimensional convolution, channels last, and its gradients."""
+
+import math
+from importlib import import_module
+
+from ..graph.op import Op, Row, register
+from ..kernels.conv import CHUNK, conv_pack_transposed, conv_rows, conv_weights, sum_groups
+from ..kernels.panels import pack_panels, panel_count, panel_floats
+from .dense import RATE, TILE, TILES, clamp_gradient
+
+__all__ = ["conv2d"]
+
+CACHE = 256 * 1024  # bytes of images that one tile goes through at a time
+PARTIALS = 4 * 1024 * 1024  # elements of partial sums at most
+
+
+class _Geometry:
+    """Attributes that all convolution operations share, as the kernels want them."""
+
+    @property
+    def padding_start(self):
+        """Rows above and columns left of the image."""
+        return self.padding[0][0], self.padding[1][0]
+
+    @property
+    def steps(self):
+        """sh, sw, dh, dw, top, left."""
+        return [*self.stride, *self.dilation, *self.padding_start]
+
+
+def output_size(size, kernel, stride, padding, dilation):
+    """Length of one output axis; 0 or less when the kernel does not fit."""
+    return (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
+
+
+@register
+class PackConv(Op):
+    """Weights (kh, kw, cg, f) as panels for :class:`Conv2D`; attribute ``groups``."""
+
+    differentiable = False
+
+    def infer(self):
+        kh, kw, cg, f = self.inputs[0].shape
+        return [(self.groups * panel_floats(kh * kw * cg, f // self.groups),)]
+
+    def rows(self):
+        (w,) = self.inputs
+        kh, kw, cg, f = w.shape
+        fg = f // self.groups
+        operands = [w, self.output, kh * kw * cg, fg, self.groups]
+        return [Row(pack_panels.name, operands, self.groups * panel_count(fg), 0.1 * w.size)]
+
+
+@register
+class PackConvT(Op, _Geometry):
+    """Weights as panels for :class:`Conv2DGradX`."""
+
+    differentiable = False
+
+    def infer(self):
+        kh, kw, cg, f = self.inputs[0].shape
+        return [(panel_floats(kh * kw * f, cg),)]
+
+    def rows(self):
+        (w,) = self.inputs
+        cg = w.shape[2]
+        operands = [w, self.output, *w.shape, self.groups, *self.steps]
+        tiles = self.groups * panel_count(cg)
+        return [Row(conv_pack_transposed.name, operands, tiles, 0.2 * w.size)]
+
+
+def _cut(n, height, panels, image_bytes, work):
+    """Images, rows and panels that one tile of a convolution takes."""
+    wanted = max(1, min(TILES, int(work / TILE)))
+    if wanted == 1:
+        return n, height, panels
+    images = max(1, min(n // wanted, CACHE // image_bytes))
+    tiles = math.ceil(n / images)
+    if images > 1 or tiles >= wanted:
+        return images, height, panels
+    bands = min(math.ceil(height / 2), max(math.ceil(image_bytes / CACHE), wanted // tiles))
+    rows = math.ceil(height / bands)
+    bands = math.ceil(height / rows)
+    return 1, rows, max(1, panels * bands * tiles // wanted)
+
+
+def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel):
+    """The row of a forward convolution or of an input gradient."""
+    n, h, w, c = x.shape
+    _, oh, ow, f = out.shape
+    kh, kw = kernel
+    phases = op.stride if transposed else (1, 1)
+    pixels = n * h * w if transposed else n * oh * ow
+    work = 2 * pixels * kh * kw * c * f / op.groups / RATE
+    height = math.ceil(oh / phases[0])
+    count = panel_count(f // op.groups)
+    images, rows, some = _cut(n, height, count, 4 * h * w * c, work)
+    tiles = math.ceil(height / rows) * math.ceil(n / images) * op.groups * math.ceil(count / some)
+    low, high = (-math.inf, math.inf) if transposed else (op.low, op.high)
+    operands = [x, panels, bias, out, add, mask, float(low), float(high), n, h, w, c, oh, ow, f,
+                op.groups, kh, kw, *op.steps, int(transposed), images, rows, some]  # fmt: skip
+    return Row(conv_rows.name, operands, tiles, work)
+
+
+@register
+class Conv2D(Op, _Geometry):
+    """y = min(max(convolution(x, w) + b + residual, low), high).
+
+    Inputs: x (n, h, w, c), w (kh, kw, c / groups, f), the panels of w, b (f,) or None, residual of
+    the output's shape or None. The kernels read the panels; ``w`` is there for its gradient.
+    """
+
+    def __init__(self, x, w, panels, bias=None, residual=None, *, stride, padding, dilation, groups,
+                 low=-math.inf, high=math.inf):  # fmt: skip
+        super().__init__(x, w, panels, bias, residual, stride=stride, padding=padding,
+                         dilation=dilation, groups=groups, low=low, high=high)  # fmt: skip
+
+    @property
+    def geometry(self):
+        """Attributes of the operations derived from this one."""
+        return {k: self.attributes[k] for k in ("stride", "padding", "dilation", "groups")}
+
+    def infer(self):
+        x, w = self.inputs[:2]
+        size = (
+            output_size(*axis)
+            for axis in zip(x.shape[1:3], w.shape[:2], self.stride, self.padding, self.dilation)
+        )
+        return [(x.shape[0], *size, w.shape[3])]
+
+    def rows(self):
+        x, w, panels, bias, residual = self.inputs
+        kernel = w.shape[:2]
+        return [_convolution(x, panels, bias, self.output, residual, None, self, False, kernel)]
+
+    def gradient(self, dy):
+        x, w, _, bias, residual = self.inputs
+        ops = import_module("skdeep.ops")
+        dy = clamp_gradient(dy, self.output, self.low, self.high)
+        panels = PackConvT(w, **self.geometry).output
+        dx = Conv2DGradX(dy, w, panels, shape=x.shape, **self.geometry).output
+        return (
+            dx,
+            Conv2DGradW(x, dy, kernel=w.shape[:2], **self.geometry).outputs[0],
+            None,
+            None if bias is None else ops.sum(dy, axis=(0, 1, 2)),
+            None if residual is None else dy,
+        )
+
+
+@register
+class Conv2DGradX(Op, _Geometry):
+    """Gradient of a convolution with respect to its input, zero where ``mask`` is not positive.
+
+    Inputs: dy, w, the panels of :class:`PackConvT`, mask of the input's shape or None.
+    """
+
+    def __init__(self, dy, w, panels, mask=None, *, shape, stride, padding, dilation, groups):
+        super().__init__(dy, w, panels, mask, shape=tuple(shape), stride=stride, padding=padding,
+                         dilation=dilation, groups=groups)  # fmt: skip
+
+    def infer(self):
+        return [self.shape]
+
+    def rows(self):
+        dy, w, panels, mask = self.inputs
+        kernel = w.shape[:2]
+        return [_convolution(dy, panels, None, self.output, None, mask, self, True, kernel)]
+
+
+@register
+class Conv2DGradW(Op, _Geometry):
+    """Gradient of a convolution with respect to its weights. Inputs: x, dy."""
+
+    def infer(self):
+        x, dy = self.inputs
+        shape = (*self.kernel, x.shape[3] // self.groups, dy.shape[3])
+        self.cut = self._cut()
+        parts = math.ceil(x.shape[0] / self.cut[0])
+        return [shape] if parts == 1 else [shape, (parts, *shape)]
+
+    def _cut(self):
+        """Images, channels and panels of a tile, images at a time, and the work in ns."""
+        x, dy = self.inputs
+        n, c, f = x.shape[0], x.shape[3] // self.groups, dy.shape[3] // self.groups
+        size = math.prod(self.kernel) * c * dy.shape[3]
+        work = 2 * math.prod(dy.shape[:3]) * size / RATE
+        panels = panel_count(f)
+        wanted = max(1, min(TILES, int(work / TILE)))
+        image_bytes = 4 * (math.prod(x.shape[1:]) + math.prod(dy.shape[1:]))
+        parts = max(1, min(n, wanted, PARTIALS // size))
+        images = math.ceil(n / parts)
+        wanted = wanted // math.ceil(n / images) // self.groups
+        some = max(1, panels // max(wanted, 1))
+        bands = max(1, min(c // 8, wanted // math.ceil(panels / some)))
+        channels = math.ceil(math.ceil(c / bands) / 8) * 8
+        return images, channels, some, max(1, 2 * CACHE // image_bytes), work
+
+    def rows(self):
+        x, dy = self.inputs
+        n, h, w, c = x.shape
+        _, oh, ow, f = dy.shape
+        images, channels, some, at_once, work = self.cut
+        parts = math.ceil(n / images)
+        panels = panel_count(f // self.groups)
+        tiles = parts * self.groups
+        tiles *= math.ceil(c // self.groups / channels) * math.ceil(panels / some)
+        dw = self.output
+        operands = [x, dy, self.outputs[-1], n, h, w, c, oh, ow, f, self.groups, *self.kernel,
+                    *self.steps, images, channels, some, at_once]  # fmt: skip
+        rows = [Row(conv_weights.name, operands, tiles, work)]
+        if parts > 1:
+            operands = [self.outputs[1], dw, parts, dw.size]
+            rows.append(Row(sum_groups.name, operands, math.ceil(dw.size / CHUNK), 0.1 * dw.size))
+        return rows
+
+
+def _pair(value, name):
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
+        raise ValueError(f"conv2d needs {name} as a positive int or a pair of them, got {value!r}.")
+    return pair
+
+
+def pad_pairs(padding, name="conv2d"):
+    """Padding as ((top, bottom), (left, right)), from an int, a pair, or pairs."""
+    pair = (padding, padding) if isinstance(padding, int) else tuple(padding)
+    pairs = tuple((v, v) if isinstance(v, int) else tuple(v) for v in pair)
+    flat = [v for p in pairs for v in p]
+    if len(pairs) != 2 or len(flat) != 4 or not all(isinstance(v, int) and v >= 0 for v in flat):
+        raise ValueError(
+            f"{name} needs padding as an int, (vertical, horizontal) or "
+            f"((top, bottom), (left, right)), none negative; got {padding!r}."
+        )
+    return pairs
+
+
+def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
+    """Two-dimensional convolution (cross-correlation, as everywhere in deep learning).
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, h, w, c)
+        Images, channels last.
+    w : Tensor of shape (kh, kw, c / groups, f)
+        Weights. With ``groups == c == f`` each channel has a kernel of its own (depthwise).
+    b : Tensor of shape (f,) or None
+        Bias.
+    stride, dilation : int or (int, int)
+        Step of the window, and distance of its taps, vertically and horizontally.
+    padding : int, (int, int) or ((top, bottom), (left, right))
+        Zeros around the images.
+    groups : int
+        Channels and filters are cut into this many groups that do not see one another.
+
+    Returns
+    -------
+    Tensor of shape (n, oh, ow, f)
+
+    Raises
+    ------
+    ValueError
+        When shapes do not fit or the kernel is larger than the padded image.
+    """
+    stride, dilation = _pair(stride, "stride"), _pair(dilation, "dilation")
+    padding = pad_pairs(padding)
+    if x.ndim != 4:
+        raise ValueError(
+            f"conv2d needs (n, h, w, c) images, got {x.shape}; reshape the input first "
+            "(a single grey channel has c = 1)."
+        )
+    c = x.shape[3]
+    if not isinstance(groups, int) or groups < 1 or c % groups:
+        raise ValueError(f"conv2d needs groups that divide the {c} channels, got {groups!r}.")
+    if w.ndim != 4 or w.shape[2] != c // groups or w.shape[3] % groups:
+        raise ValueError(
+            f"conv2d needs weights (kh, kw, {c // groups}, f) with f a multiple of groups="
+            f"{groups} for input {x.shape}, got {w.shape}."
+        )
+    if 0 in x.shape or 0 in w.shape:
+        raise ValueError(f"conv2d needs at least one element, got {x.shape} and {w.shape}.")
+    if b is not None and b.shape != (w.shape[3],):
+        raise ValueError(f"conv2d needs a bias of shape ({w.shape[3]},), got {b.shape}.")
+    for axis in zip(x.shape[1:3], w.shape[:2], stride, padding, dilation):
+        if output_size(*axis) < 1:
+            raise ValueError(
+                f"conv2d: a kernel of {w.shape[:2]} (dilation {dilation}) is larger than the image "
+                f"{x.shape[1:3]} with padding {padding}; pool less before it, pad, or shrink it."
+            )
+    geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return Conv2D(x, w, PackConv(w, groups=groups).output, b, **geometry).output

@@ -1,0 +1,186 @@
+"""Dense layers and their gradients."""
+
+import math
+from importlib import import_module
+
+from ..graph.op import OPS, Op, Row, register
+from ..kernels.dense import dense_rows, dense_weights
+from ..kernels.gemm import ROWS_OF
+from ..kernels.panels import pack_panels, pack_transposed, panel_count, panel_floats
+
+__all__ = ["dense", "matmul"]
+
+RATE = 150.0  # rough floating-point operations per ns of one core
+TILE = 20_000.0  # ns of work worth a tile of its own
+TILES = 32  # of one row at most, or about that
+BAND = 3 * math.lcm(*ROWS_OF.values())  # rows of one tile come in multiples of this
+
+
+def bands_and_panels(rows, columns, work):
+    """How many rows and panels one tile takes, so that there are enough tiles for the work."""
+    panels = panel_count(columns)
+    wanted = max(1, min(TILES, int(work / TILE)))
+    if wanted == 1:
+        return rows, panels
+    band = math.ceil(rows / math.ceil(rows / (4 * BAND)) / BAND) * BAND
+    bands = math.ceil(rows / band)
+    return band, max(1, panels * bands // wanted)
+
+
+def tile_count(rows, columns, band, panels):
+    """Number of tiles that :func:`bands_and_panels` makes."""
+    return math.ceil(rows / band) * math.ceil(panel_count(columns) / panels)
+
+
+def clamp_gradient(dy, y, low, high):
+    """Gradient before a clamp to [low, high], from the clamped output."""
+    if low == -math.inf and high == math.inf:
+        return dy
+    ops = import_module("skdeep.ops")
+    if low == 0 and high == math.inf:
+        return OPS["ReluGrad"](dy, y).output
+    below = ops.greater(float(high), y)
+    return dy * below * ops.greater(y, float(low))
+
+
+@register
+class PackDense(Op):
+    """Weights (c, f) as panels for :class:`Dense`."""
+
+    differentiable = False
+
+    def infer(self):
+        return [(panel_floats(*self.inputs[0].shape),)]
+
+    def rows(self):
+        (w,) = self.inputs
+        c, f = w.shape
+        return [Row(pack_panels.name, [w, self.output, c, f, 1], panel_count(f), 0.1 * w.size)]
+
+
+@register
+class PackDenseT(Op):
+    """Weights (c, f) as panels of their transpose, for :class:`DenseGradX`."""
+
+    differentiable = False
+
+    def infer(self):
+        c, f = self.inputs[0].shape
+        return [(panel_floats(f, c),)]
+
+    def rows(self):
+        (w,) = self.inputs
+        c, f = w.shape
+        return [Row(pack_transposed.name, [w, self.output, c, f], panel_count(c), 0.2 * w.size)]
+
+
+def _product(x, panels, bias, out, add, mask, low, high):
+    (n, c), f = x.shape, out.shape[1]
+    work = 2 * n * c * f / RATE
+    band, some = bands_and_panels(n, f, work)
+    operands = [x, panels, bias, out, add, mask, float(low), float(high), n, c, f, band, some]
+    return [Row(dense_rows.name, operands, tile_count(n, f, band, some), work)]
+
+
+@register
+class Dense(Op):
+    """y = min(max(x w + b + residual, low), high).
+
+    Inputs: x (n, c), w (c, f), the panels of w, b (f,) or None, residual (n, f) or None. The
+    kernels read the panels; ``w`` is there for its gradient.
+    """
+
+    def __init__(self, x, w, panels, bias=None, residual=None, *, low=-math.inf, high=math.inf):
+        super().__init__(x, w, panels, bias, residual, low=low, high=high)
+
+    def infer(self):
+        x, w = self.inputs[:2]
+        return [(x.shape[0], w.shape[1])]
+
+    def rows(self):
+        x, _, panels, bias, residual = self.inputs
+        return _product(x, panels, bias, self.output, residual, None, self.low, self.high)
+
+    def gradient(self, dy):
+        x, w, _, bias, residual = self.inputs
+        ops = import_module("skdeep.ops")
+        dy = clamp_gradient(dy, self.output, self.low, self.high)
+        return (
+            DenseGradX(dy, w, PackDenseT(w).output).output,
+            DenseGradW(x, dy).output,
+            None,
+            None if bias is None else ops.sum(dy, axis=0),
+            None if residual is None else dy,
+        )
+
+
+@register
+class DenseGradX(Op):
+    """dx = dy w^T, zero where ``mask`` (n, c) is not positive.
+
+    Inputs: dy (n, f), w (c, f), the panels of w's transpose, mask or None.
+    """
+
+    def __init__(self, dy, w, panels, mask=None):
+        super().__init__(dy, w, panels, mask)
+
+    def infer(self):
+        dy, w = self.inputs[:2]
+        return [(dy.shape[0], w.shape[0])]
+
+    def rows(self):
+        dy, _, panels, mask = self.inputs
+        return _product(dy, panels, None, self.output, None, mask, -math.inf, math.inf)
+
+
+@register
+class DenseGradW(Op):
+    """dw = x^T dy, summed over the batch in order. Inputs: x (n, c), dy (n, f)."""
+
+    def infer(self):
+        x, dy = self.inputs
+        return [(x.shape[1], dy.shape[1])]
+
+    def rows(self):
+        x, dy = self.inputs
+        (n, c), f = x.shape, dy.shape[1]
+        work = 2 * n * c * f / RATE
+        band, some = bands_and_panels(c, f, work)
+        operands = [x, dy, self.output, n, c, f, band, some]
+        return [Row(dense_weights.name, operands, tile_count(c, f, band, some), work)]
+
+
+def dense(x, w, b=None):
+    """Matrix product with weights, plus a bias: ``x @ w + b``.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, c)
+    w : Tensor of shape (c, f)
+    b : Tensor of shape (f,) or None
+
+    Returns
+    -------
+    Tensor of shape (n, f)
+
+    Raises
+    ------
+    ValueError
+        When the shapes do not fit.
+    """
+    if x.ndim != 2:
+        raise ValueError(f"dense needs (n, c) input, got {x.shape}; flatten it first.")
+    if w.ndim != 2 or w.shape[0] != x.shape[1]:
+        raise ValueError(
+            f"dense needs weights of shape ({x.shape[1]}, f) for input {x.shape}, got {w.shape}."
+        )
+    if 0 in x.shape or 0 in w.shape:
+        raise ValueError(f"dense needs at least one element, got {x.shape} times {w.shape}.")
+    if b is not None and b.shape != (w.shape[1],):
+        raise ValueError(f"dense needs a bias of shape ({w.shape[1]},), got {b.shape}.")
+    return Dense(x, w, PackDense(w).output, b).output
+
+
+def matmul(x, w):
+    """Matrix product ``x @ w`` of (n, c) and (c, f)."""
+    return dense(x, w)

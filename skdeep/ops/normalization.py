@@ -1,0 +1,220 @@
+"""Batch normalisation and running averages."""
+
+from ..graph.op import Op, Row, register
+from ..kernels.normalization import CHUNK, FOLDED, TILE
+
+__all__ = ["batch_norm", "batch_norm_train", "moving_average"]
+
+
+def batch_norm(x, gamma, beta, mean, var, eps):
+    """Normalise channels with given statistics.
+
+    Parameters
+    ----------
+    x : Tensor of shape (..., c)
+    gamma, beta : Tensor of shape (c,)
+        Scale and shift.
+    mean, var : Tensor of shape (c,)
+    eps : float
+        Added to the variance.
+
+    Returns
+    -------
+    Tensor
+        ``(x - mean) / sqrt(var + eps) * gamma + beta``.
+    """
+    return BatchNorm(x, gamma, beta, mean, var, eps=_epsilon("batch_norm", eps)).output
+
+
+def batch_norm_train(x, gamma, beta, eps):
+    """Normalise channels with the statistics of the batch itself.
+
+    Parameters
+    ----------
+    x : Tensor of shape (..., c)
+    gamma, beta : Tensor of shape (c,)
+        Scale and shift.
+    eps : float
+        Added to the variance.
+
+    Returns
+    -------
+    y : Tensor of the shape of ``x``
+    mean, var : Tensor of shape (c,)
+        Mean and (biased) variance over all axes but the last. Gradients do not pass through them.
+
+    References
+    ----------
+    Ioffe & Szegedy, Batch normalization, 2015.
+    """
+    op = BatchNormTrain(x, gamma, beta, eps=_epsilon("batch_norm_train", eps))
+    return op.outputs[:3]
+
+
+def moving_average(state, value, momentum, scale=1.0):
+    """Update ``state = momentum * state + (1 - momentum) * scale * value`` in place.
+
+    Parameters
+    ----------
+    state : Tensor
+        A leaf, whose memory is overwritten.
+    value : Tensor of the same shape
+    momentum : float
+        In [0, 1].
+    scale : float
+        Such as n / (n - 1), which makes a variance unbiased.
+
+    Returns
+    -------
+    Tensor
+        A token that stands for "done", to list among the outputs of a program.
+    """
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"moving_average: momentum must be in [0, 1], got {momentum}")
+    return MovingAverage(state, value, momentum=float(momentum), scale=float(scale)).output
+
+
+def _epsilon(name, eps):
+    if not eps >= 0:
+        raise ValueError(f"{name}: eps must not be negative, got {eps}")
+    return float(eps)
+
+
+class _Cut:
+    """A tensor (..., c) as a matrix of rows x width, cut into tiles of rows.
+
+    With few channels a row holds ``fold`` pixels, a divisor of their number.
+    """
+
+    def __init__(self, shape):
+        self.c = shape[-1]
+        self.size = 1
+        for s in shape:
+            self.size *= s
+        self.values = self.size // max(self.c, 1)  # of each channel
+        self.fold = max(
+            k for k in range(1, max(FOLDED // max(self.c, 1), 1) + 1) if self.values % k == 0
+        )
+        self.width = self.c * self.fold
+        self.rows = self.values // self.fold
+        self.block = CHUNK * max(1, TILE // (CHUNK * max(self.width, 16)))
+        self.tiles = -(-self.rows // self.block)
+
+
+def _check(name, x, *vectors):
+    if x.ndim < 2 or 0 in x.shape:
+        raise ValueError(f"{name} needs a tensor (n, ..., channels), got shape {x.shape}")
+    for v in vectors:
+        if v.shape != x.shape[-1:]:
+            raise ValueError(
+                f"{name} needs one number per channel, shape {x.shape[-1:]}, got {v.shape}"
+            )
+
+
+@register
+class BatchNorm(Op):
+    """See :func:`batch_norm`. The second output holds coefficients for the gradient."""
+
+    def infer(self):
+        x = self.inputs[0]
+        _check("batch_norm", *self.inputs)
+        return [x.shape, (3, _Cut(x.shape).width)]
+
+    def gradient(self, dy, _):
+        x, _, _, _, var = self.inputs
+        return BatchNormGrad(x, dy, self.outputs[1], var, eps=self.eps, batch=False).outputs[:5]
+
+    def rows(self):
+        x, gamma, beta, mean, var = self.inputs
+        y, coefficients = self.outputs
+        cut = _Cut(x.shape)
+        operands = [gamma, beta, mean, var, coefficients, cut.c, cut.fold, self.eps]
+        return [Row("fixed_coefficients", operands), _normalize(x, y, coefficients, cut)]
+
+
+@register
+class BatchNormTrain(Op):
+    """See :func:`batch_norm_train`. More outputs: coefficients for the gradient, scratch."""
+
+    def infer(self):
+        x = self.inputs[0]
+        _check("batch_norm_train", *self.inputs)
+        cut = _Cut(x.shape)
+        return [x.shape, (cut.c,), (cut.c,), (3, cut.width), (cut.tiles, 2, cut.width)]
+
+    def gradient(self, dy, dmean, dvar, *_):
+        if dmean is not None or dvar is not None:
+            raise ValueError(
+                "batch_norm_train: gradients do not pass through the mean and the variance; "
+                "compute them with ops.mean to differentiate them"
+            )
+        x, _, _ = self.inputs
+        _, _, var, coefficients, _ = self.outputs
+        return BatchNormGrad(x, dy, coefficients, var, eps=self.eps, batch=True).outputs[:3]
+
+    def rows(self):
+        x, gamma, beta = self.inputs
+        y, mean, var, coefficients, partial = self.outputs
+        cut = _Cut(x.shape)
+        end = [partial, x, gamma, beta, mean, var, coefficients]
+        end += [cut.rows, cut.c, cut.fold, cut.block, self.eps]
+        return [
+            Row("batch_moments", [x, partial, cut.rows, cut.width, cut.block], cut.tiles,
+                0.15 * cut.size),
+            Row("batch_moments_end", end),
+            _normalize(x, y, coefficients, cut),
+        ]  # fmt: skip
+
+
+def _normalize(x, y, coefficients, cut):
+    operands = [x, y, coefficients, cut.rows, cut.width, cut.block, cut.tiles]
+    return Row("normalize", operands, cut.tiles, 0.25 * cut.size)
+
+
+@register
+class BatchNormGrad(Op):
+    """(dx, dgamma, dbeta, dmean, dvar) from x, dy, the forward pass's coefficients and variance.
+
+    ``batch`` says whether the statistics came from ``x`` itself: dmean and dvar are then part of
+    dx, and must not be used again. Two passes over memory.
+    """
+
+    def infer(self):
+        x = self.inputs[0]
+        cut = _Cut(x.shape)
+        return [x.shape, *[(cut.c,)] * 4, (2, cut.width), (cut.tiles, 2, cut.width)]
+
+    def rows(self):
+        x, dy, coefficients, var = self.inputs
+        dx, *vectors, more, partial = self.outputs
+        cut = _Cut(x.shape)
+        sums = [x, dy, coefficients, partial, cut.rows, cut.width, cut.block]
+        end = [partial, coefficients, var, *vectors, more, cut.tiles, cut.c, cut.fold]
+        end += [cut.values, self.eps, int(self.batch)]
+        apply = [x, dy, dx, coefficients, more, cut.rows, cut.width, cut.block, cut.tiles]
+        return [
+            Row("normalize_grad_sums", sums, cut.tiles, 0.3 * cut.size),
+            Row("normalize_grad_end", end),
+            Row("normalize_grad", apply, cut.tiles, 0.4 * cut.size),
+        ]
+
+
+@register
+class MovingAverage(Op):
+    """See :func:`moving_average`."""
+
+    differentiable = False
+    writes = (0,)
+
+    def infer(self):
+        state, value = self.inputs
+        if state.shape != value.shape:
+            raise ValueError(
+                f"moving_average: the state has shape {state.shape}, the value {value.shape}"
+            )
+        return [(1,)]
+
+    def rows(self):
+        state, value = self.inputs
+        gain = (1.0 - self.momentum) * self.scale
+        return [Row("moving_average", [state, value, self.momentum, gain, state.size])]

@@ -1,0 +1,376 @@
+"""Operations that move elements and compute nothing."""
+
+import math
+from operator import index
+
+from ..graph.op import Op, Row, register
+from ..graph.tensor import Tensor
+from ..kernels.shape import TILE
+
+__all__ = [
+    "concatenate",
+    "flatten",
+    "gather_rows",
+    "pad2d",
+    "reshape",
+    "slice_axis",
+    "transpose2d",
+]
+
+
+def reshape(x, shape):
+    """The same elements, in the same order, under another shape.
+
+    Parameters
+    ----------
+    x : Tensor
+    shape : tuple of int
+        One size may be -1: what remains.
+
+    Returns
+    -------
+    Tensor
+        It shares the memory of ``x``.
+
+    Raises
+    ------
+    ValueError
+        When the sizes do not multiply to the size of ``x``.
+    """
+    given = tuple(index(s) for s in shape)
+    known = math.prod(s for s in given if s != -1)
+    if given.count(-1) > 1 or any(s < -1 for s in given):
+        raise ValueError(f"reshape: {given} may hold one -1 and no other negative size")
+    rest = x.size // known if known else 0
+    sizes = tuple(rest if s == -1 else s for s in given)
+    if math.prod(sizes) != x.size:
+        raise ValueError(
+            f"reshape: {x.size} elements of shape {x.shape} do not fit {given}; "
+            "the sizes must have the same product"
+        )
+    return x if sizes == x.shape else Reshape(x, shape=sizes).output
+
+
+def flatten(x):
+    """``x`` of shape (n, ...) as (n, all the rest)."""
+    return reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+
+
+def concatenate(tensors, axis=-1):
+    """Tensors joined along one axis.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        Of one type, and one shape but for ``axis``.
+    axis : int
+
+    Returns
+    -------
+    Tensor
+    """
+    tensors = list(tensors)
+    if not tensors:
+        raise ValueError("concatenate: got no tensors; pass at least one")
+    if len(tensors) == 1:
+        return tensors[0]
+    return Concatenate(*tensors, axis=_axis("concatenate", tensors[0], axis)).output
+
+
+def slice_axis(x, axis, start, stop):
+    """``x[..., start:stop, ...]`` along one axis.
+
+    Parameters
+    ----------
+    x : Tensor
+    axis : int
+    start, stop : int
+        As in Python; negative ones count from the end.
+
+    Returns
+    -------
+    Tensor
+    """
+    axis = _axis("slice_axis", x, axis)
+    start, stop, _ = slice(start, stop).indices(x.shape[axis])
+    if start == 0 and stop == x.shape[axis]:
+        return x
+    return SliceAxis(x, axis=axis, start=start, stop=stop).output
+
+
+def pad2d(x, padding, value=0.0):
+    """Images with a border.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, h, w, c)
+    padding : tuple of int
+        (top, bottom, left, right), in pixels.
+    value : float
+        What the border holds.
+
+    Returns
+    -------
+    Tensor of shape (n, top + h + bottom, left + w + right, c)
+    """
+    padding = tuple(index(p) for p in padding)
+    if x.ndim == 4 and padding == (0, 0, 0, 0):
+        return x
+    return Pad2D(x, padding=padding, value=float(value)).output
+
+
+def transpose2d(x):
+    """The transpose of a matrix."""
+    return Transpose2D(x).output
+
+
+def gather_rows(data, rows):
+    """Rows of a data set, by number.
+
+    Parameters
+    ----------
+    data : Tensor of shape (n_samples, ...)
+        float32 or int32.
+    rows : int32 Tensor of shape (n,)
+        Numbers below ``n_samples``. They are not checked when the program runs.
+
+    Returns
+    -------
+    Tensor of shape (n, ...)
+        Gradients do not pass through it.
+    """
+    return GatherRows(data, rows).output
+
+
+def _axis(name, x, axis):
+    """A non-negative axis of ``x``."""
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"{name}: axis {axis} does not exist in a tensor of shape {x.shape}")
+    return index(axis) % x.ndim
+
+
+def _around(shape, axis):
+    """Products of the sizes before and after an axis."""
+    return math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+
+
+def _copy_rows(x, y, *, rows, x_step, y_step, run, x_offset=0, y_offset=0, group=None, first=0,
+               last=None, x_jump=0, y_jump=0, left=0, right=0, value=0.0):  # fmt: skip
+    """A row of the program that calls ``copy_block``; names as in its docstring."""
+    group = max(rows, 1) if group is None else group
+    last = group if last is None else last
+    width = left + run + right
+    if rows == 0 or width == 0:
+        return []
+    strip = width if width < 2 * TILE else TILE
+    strips = -(-width // strip)
+    height = max(1, TILE // max(strip, 16))
+    operands = [x, y, value, rows, group, first, last, x_jump, x_step, y_jump, y_step]
+    operands += [left, run, right, x_offset, y_offset, height, strip, strips]
+    return [Row("copy_block", operands, -(-rows // height) * strips, rows * (4 + 0.3 * width))]
+
+
+@register
+class Reshape(Op):
+    """See :func:`reshape`; no kernel, the output is the input's memory."""
+
+    def infer(self):
+        (x,) = self.inputs
+        if math.prod(self.shape) != x.size:
+            raise ValueError(
+                f"reshape: {x.shape} has {x.size} elements and does not fit {self.shape}"
+            )
+        return [Tensor(self.shape, x.dtype)]
+
+    def gradient(self, dy):
+        return [reshape(dy, self.inputs[0].shape)]
+
+    def rows(self):
+        return []
+
+    def alias(self):
+        return self.inputs[0]
+
+
+@register
+class Concatenate(Op):
+    """See :func:`concatenate`."""
+
+    def infer(self):
+        first, *others = self.inputs
+        k = self.axis
+        for t in others:
+            same = t.ndim == first.ndim and t.dtype == first.dtype
+            if not same or t.shape[:k] + t.shape[k + 1 :] != first.shape[:k] + first.shape[k + 1 :]:
+                raise ValueError(
+                    f"concatenate: {t.dtype} of shape {t.shape} cannot follow {first.dtype} of "
+                    f"shape {first.shape}; only axis {k} may differ"
+                )
+        size = sum(t.shape[k] for t in self.inputs)
+        return [Tensor((*first.shape[:k], size, *first.shape[k + 1 :]), first.dtype)]
+
+    def gradient(self, dy):
+        parts, start = [], 0
+        for t in self.inputs:
+            stop = start + t.shape[self.axis]
+            parts.append(slice_axis(dy, self.axis, start, stop))
+            start = stop
+        return parts
+
+    def rows(self):
+        outer, inner = _around(self.output.shape, self.axis)
+        step = self.output.shape[self.axis] * inner
+        rows, offset = [], 0
+        for t in self.inputs:
+            run = t.shape[self.axis] * inner
+            rows += _copy_rows(t, self.output, rows=outer, x_step=run, y_step=step, run=run,
+                               y_offset=offset)  # fmt: skip
+            offset += run
+        return rows
+
+
+@register
+class SliceAxis(Op):
+    """See :func:`slice_axis`."""
+
+    def infer(self):
+        (x,) = self.inputs
+        k, size = self.axis, self.stop - self.start
+        if not 0 <= self.start < self.stop <= x.shape[k]:
+            raise ValueError(
+                f"slice_axis: {self.start}:{self.stop} selects nothing of axis {k} of a tensor of "
+                f"shape {x.shape}; give 0 <= start < stop <= {x.shape[k]}"
+            )
+        return [Tensor((*x.shape[:k], size, *x.shape[k + 1 :]), x.dtype)]
+
+    def gradient(self, dy):
+        after = self.inputs[0].shape[self.axis] - self.stop
+        return [PadAxis(dy, axis=self.axis, before=self.start, after=after).output]
+
+    def rows(self):
+        (x,) = self.inputs
+        outer, inner = _around(x.shape, self.axis)
+        run = (self.stop - self.start) * inner
+        return _copy_rows(x, self.output, rows=outer, x_step=x.shape[self.axis] * inner,
+                          y_step=run, run=run, x_offset=self.start * inner)  # fmt: skip
+
+
+@register
+class PadAxis(Op):
+    """Zeros before and after along one axis: what takes a gradient back through a slice."""
+
+    def infer(self):
+        (x,) = self.inputs
+        k = self.axis
+        return [(*x.shape[:k], self.before + x.shape[k] + self.after, *x.shape[k + 1 :])]
+
+    def gradient(self, dy):
+        stop = self.before + self.inputs[0].shape[self.axis]
+        return [slice_axis(dy, self.axis, self.before, stop)]
+
+    def rows(self):
+        (x,) = self.inputs
+        outer, inner = _around(x.shape, self.axis)
+        run, step = x.shape[self.axis] * inner, self.output.shape[self.axis] * inner
+        return _copy_rows(x, self.output, rows=outer, x_step=run, y_step=step, run=run,
+                          left=self.before * inner, right=self.after * inner)  # fmt: skip
+
+
+@register
+class Pad2D(Op):
+    """See :func:`pad2d`."""
+
+    def infer(self):
+        (x,) = self.inputs
+        if x.ndim != 4 or x.dtype != "float32":
+            raise ValueError(f"pad2d needs float32 (n, h, w, c), got {x.dtype} of shape {x.shape}")
+        if len(self.padding) != 4 or min(self.padding) < 0:
+            raise ValueError(
+                f"pad2d: padding must be (top, bottom, left, right), none negative; "
+                f"got {self.padding}"
+            )
+        top, bottom, left, right = self.padding
+        n, h, w, c = x.shape
+        return [(n, top + h + bottom, left + w + right, c)]
+
+    def gradient(self, dy):
+        return [Crop2D(dy, padding=self.padding).output]
+
+    def rows(self):
+        (x,) = self.inputs
+        top, _, left, right = self.padding
+        n, h, w, c = x.shape
+        height, width = self.output.shape[1:3]
+        return _copy_rows(
+            x, self.output, rows=n * height, group=height, first=top, last=top + h,
+            x_jump=h * w * c, x_step=w * c, y_jump=height * width * c, y_step=width * c,
+            left=left * c, run=w * c, right=right * c, value=self.value,
+        )  # fmt: skip
+
+
+@register
+class Crop2D(Op):
+    """Images (n, h, w, c) without a border of (top, bottom, left, right) pixels."""
+
+    def infer(self):
+        (x,) = self.inputs
+        top, bottom, left, right = self.padding
+        n, h, w, c = x.shape
+        return [(n, h - top - bottom, w - left - right, c)]
+
+    def gradient(self, dy):
+        return [pad2d(dy, self.padding)]
+
+    def rows(self):
+        (x,) = self.inputs
+        top, _, left, _ = self.padding
+        _, height, width, c = x.shape
+        n, h, w, _ = self.output.shape
+        return _copy_rows(
+            x, self.output, rows=n * h, group=h, x_offset=(top * width + left) * c,
+            x_jump=height * width * c, x_step=width * c, y_jump=h * w * c, y_step=w * c, run=w * c,
+        )  # fmt: skip
+
+
+@register
+class Transpose2D(Op):
+    """See :func:`transpose2d`."""
+
+    def infer(self):
+        (x,) = self.inputs
+        if x.ndim != 2:
+            raise ValueError(f"transpose2d needs a matrix, got shape {x.shape}")
+        return [Tensor(x.shape[::-1], x.dtype)]
+
+    def gradient(self, dy):
+        return [transpose2d(dy)]
+
+    def rows(self):
+        (x,) = self.inputs
+        rows, columns = x.shape
+        block = 64 * max(1, TILE // (64 * max(rows, 1)))
+        operands = [x, self.output, rows, columns, block]
+        return [Row("transpose", operands, -(-columns // block), 0.5 * x.size)]
+
+
+@register
+class GatherRows(Op):
+    """See :func:`gather_rows`."""
+
+    differentiable = False
+
+    def infer(self):
+        data, rows = self.inputs
+        if rows.ndim != 1 or rows.dtype != "int32" or data.ndim < 1:
+            raise ValueError(
+                f"gather_rows needs data (n_samples, ...) and int32 row numbers (n,), got "
+                f"{data.shape} and {rows.dtype} of shape {rows.shape}"
+            )
+        return [Tensor((*rows.shape, *data.shape[1:]), data.dtype)]
+
+    def rows(self):
+        data, rows = self.inputs
+        n, size = rows.size, math.prod(data.shape[1:])
+        block = max(1, TILE // max(size, 16))
+        operands = [data, rows, self.output, n, size, block]
+        return [Row("gather_rows", operands, -(-n // block), n * (6 + 0.3 * size))]

@@ -1,0 +1,160 @@
+"""Hooks into training."""
+
+import sys
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+__all__ = ["Callback", "EarlyStopping", "ProgressBar"]
+
+
+class Callback(BaseEstimator):
+    """Base class: override the hooks you need.
+
+    A callback may keep what it likes in attributes ending in ``_``; estimators work on clones of
+    what they were given, so one callback object can be passed to many of them.
+    """
+
+    def on_fit_begin(self, net, **kwargs):
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Before each epoch."""
+
+    def on_chunk_end(self, net, *, epoch, step, n_steps, **kwargs):
+        """After each run of steps inside an epoch, about ten times a second."""
+
+    def on_epoch_end(self, net, *, record, **kwargs):
+        """After each epoch. ``record`` is the epoch's entry in ``history_``; return True to stop."""
+
+    def on_fit_end(self, net, **kwargs):
+        """After the last epoch, also when training was interrupted."""
+
+
+class EarlyStopping(Callback):
+    """Stop when a number of the history has not improved for a while.
+
+    Parameters
+    ----------
+    monitor : str, default="valid_loss"
+        Key of the history's records.
+    patience : int, default=10
+        Epochs without improvement to wait.
+    tol : float, default=1e-4
+        What counts as an improvement.
+    mode : {"auto", "min", "max"}, default="auto"
+        "auto" maximises names that end in "score" and minimises others.
+    restore_best : bool, default=True
+        Go back to the weights of the best epoch.
+
+    Attributes
+    ----------
+    best_epoch_ : int
+    best_value_ : float
+    stopped_ : bool
+
+    Examples
+    --------
+    >>> from skdeep.training import EarlyStopping
+    >>> EarlyStopping("train_loss", patience=3)
+    EarlyStopping(monitor='train_loss', patience=3)
+    """
+
+    def __init__(
+        self, monitor="valid_loss", patience=10, tol=1e-4, mode="auto", restore_best=True
+    ):
+        self.monitor = monitor
+        self.patience = patience
+        self.tol = tol
+        self.mode = mode
+        self.restore_best = restore_best
+
+    def on_fit_begin(self, net, **kwargs):
+        """Forget earlier fits."""
+        if self.mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode={self.mode!r} must be 'auto', 'min' or 'max'.")
+        up = self.mode == "max" or (self.mode == "auto" and self.monitor.endswith("score"))
+        self._sign = -1.0 if up else 1.0
+        self._least, self._waited = np.inf, 0
+        self.best_epoch_, self.best_value_, self.stopped_ = 0, None, False
+
+    def on_epoch_end(self, net, *, record, snapshot=None, **kwargs):
+        """Compare with the best so far."""
+        if self.monitor not in record:
+            raise ValueError(
+                f"EarlyStopping(monitor={self.monitor!r}): the history has {sorted(record)}; pass "
+                "X_val and y_val to fit, set early_stopping=True, or monitor one of these."
+            )
+        value = self._sign * record[self.monitor]
+        if value < self._least:
+            if self.restore_best and snapshot is not None:
+                snapshot()
+            self.best_epoch_, self.best_value_ = record["epoch"], record[self.monitor]
+        if value < self._least - self.tol:
+            self._waited = 0
+        else:
+            self._waited += 1
+        self._least = min(self._least, value)
+        self.stopped_ = self._waited >= self.patience
+        return self.stopped_
+
+
+class ProgressBar(Callback):
+    """One line that fills up, with the losses of the last epoch; uses tqdm when it is installed.
+
+    Parameters
+    ----------
+    file : object with ``write``, default=None
+        None: standard error.
+
+    Examples
+    --------
+    >>> from skdeep.training import ProgressBar
+    >>> ProgressBar()
+    ProgressBar()
+    """
+
+    def __init__(self, file=None):
+        self.file = file
+
+    def on_fit_begin(self, net, *, max_epochs, **kwargs):
+        """Open the bar."""
+        file = sys.stderr if self.file is None else self.file
+        try:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=max_epochs, unit="epoch", file=file)
+        except ImportError:
+            self._bar = _PlainBar(max_epochs, file)
+
+    def on_epoch_end(self, net, *, record, **kwargs):
+        """Advance by one epoch."""
+        shown = {k: f"{record[k]:.4g}" for k in ("train_loss", "valid_loss") if k in record}
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(1)
+
+    def on_fit_end(self, net, **kwargs):
+        """Close the bar."""
+        self._bar.close()
+        del self._bar
+
+
+class _PlainBar:
+    """What :class:`ProgressBar` shows without tqdm."""
+
+    WIDTH = 30
+
+    def __init__(self, total, file):
+        self.total, self.file, self.done, self.text = max(total, 1), file, 0, ""
+
+    def set_postfix(self, values, refresh=True):
+        self.text = ", ".join(f"{k}={v}" for k, v in values.items())
+
+    def update(self, n):
+        self.done += n
+        full = self.WIDTH * self.done // self.total
+        bar = "#" * full + "." * (self.WIDTH - full)
+        self.file.write(f"\r[{bar}] {self.done}/{self.total} epochs {self.text}")
+
+    def close(self):
+        self.file.write("\n")

@@ -1,0 +1,102 @@
+"""Running a fitted network over many rows: blocks of the batch, spread over threads."""
+
+import numpy as np
+
+from ..graph.passes import optimize, split_static
+from ..graph.program import compile_program
+from ..graph.tensor import Tensor
+from ..ops.optimizers import StoreRows
+
+CACHE_FLOATS = 2**17  # elements of the widest activation of a block: half a megabyte
+MOST_ROWS = 256
+
+
+def block_rows(n, widest):
+    """Rows of one block: a power of two, fitting the cache, not more than needed for ``n``."""
+    fit = max(1, min(MOST_ROWS, CACHE_FLOATS // max(widest, 1)))
+    return 1 << min(fit.bit_length() - 1, max(0, int(n - 1).bit_length()))
+
+
+class Predictor:
+    """Programs that map rows of a data set to rows of results.
+
+    Parts of the graph that depend on weights alone (packing, folded batch norm) run once, in
+    :meth:`refresh`.
+
+    Parameters
+    ----------
+    network : Network
+    build : callable
+        ``build(output, trace, y)`` returns the tensors whose rows are wanted.
+    data : Data
+        Only its kind and shapes matter; other data of the same kind can be run.
+    memories : dict of str to memory
+        "parameter" and "state" on the device.
+    device : CPU or CUDA
+    block : int
+        Rows per block.
+    """
+
+    def __init__(self, network, build, data, memories, device, block):
+        self.device, self.block, self.memories = device, block, memories
+        registers = Tensor((16,), "int32", role="registers")
+        x, y = data.consecutive(block, registers)
+        output, trace = network.trace(x, training=False)
+        wanted = build(output, trace, y)
+        self.shapes = [t.shape[1:] for t in wanted]
+        wanted = optimize(wanted, training=False)
+        wanted, static, static_size = split_static(wanted)
+        self.static = device.zeros(static_size)
+        self.setup = compile_program(list(static), pinned=static)
+        self.setup_table = self._bind(self.setup, {"static": self.static})
+        stores = [
+            StoreRows(t, Tensor((1,), role=f"out{k}"), registers).output
+            for k, t in enumerate(wanted)
+        ]
+        self.program = compile_program(stores)
+        self.workers = []  # (registers, arena) per thread
+        self.refresh()
+
+    def _bind(self, program, more):
+        memories = {"constants": self.device.upload(program.constants), **self.memories, **more}
+        if "arena" not in memories:
+            memories["arena"] = self.device.empty(program.arena_size)
+        program.memories_kept = memories  # addresses in the table stay valid
+        return program.bind(self.device, {k: self.device.address(m) for k, m in memories.items()})
+
+    def refresh(self):
+        """Recompute what depends on the weights; call it after they change."""
+        if len(self.setup_table):
+            self.device.run(self.setup_table)
+
+    def run(self, data, n_threads):
+        """Rows of results for all rows of ``data``.
+
+        Returns
+        -------
+        list of ndarray of float32, one per tensor ``build`` returned
+        """
+        blocks = -(-data.n // self.block)
+        threads = max(1, min(n_threads, blocks))
+        while len(self.workers) < threads:
+            arena = self.device.empty(self.program.arena_size)
+            self.workers.append((np.zeros(16, np.int32), arena))
+        outputs = [self.device.empty(data.n * int(np.prod(s))) for s in self.shapes]
+        registers = np.zeros((threads, 16), np.int32)
+        registers[:, 1] = data.n
+        shared = {**data.upload(self.device), "static": self.static}
+        shared.update((f"out{k}", out) for k, out in enumerate(outputs))
+        tables = np.stack(
+            [
+                self._bind(
+                    self.program,
+                    {**shared, "arena": self.workers[t][1], "registers": registers[t]},
+                )
+                for t in range(threads)
+            ]
+        )
+        self.device.run_blocks(tables, registers, self.block, 0, blocks)
+        return [
+            self.device.download(out)[: data.n * int(np.prod(s))].reshape(data.n, *s)
+            for out, s in zip(outputs, self.shapes)
+        ]

@@ -1,0 +1,180 @@
+"""Training programs: one step of gradient descent on a batch, run in chunks of many steps."""
+
+import numpy as np
+
+from .. import ops
+from ..graph.differentiate import gradients
+from ..graph.passes import fuse_mask, optimize, rewrite
+from ..graph.program import compile_program
+from ..graph.tensor import Tensor
+from ..ops.elementwise import Copy
+from ..ops.optimizers import ClipScale, LossTotal, NormalizeWeights, Penalty
+
+REGISTERS = 16
+FIRST_VALUE = 2  # registers[0] is the seed, [1] the step number
+
+
+class Trainer:
+    """Owns the memory of a network in training and the programs that change it.
+
+    Parameters
+    ----------
+    network : Network
+    objective : callable
+        ``objective(y, output)`` gives the loss of every sample, (n,).
+    data : Data
+    vectors : dict of str to ndarray
+        Start values, as :meth:`Network.initialize` gives them.
+    device : CPU or CUDA
+    optimizer : Optimizer or None
+        None: programs compute loss and gradient only (for L-BFGS).
+    penalties : callable or None
+        ``penalties(n)`` gives (l1, l2) to add to every penalised parameter for batches of n.
+    seed : int
+    """
+
+    def __init__(self, network, objective, data, vectors, device, optimizer=None, seed=0):
+        self.network, self.objective, self.data = network, objective, data
+        self.device, self.optimizer, self.seed = device, optimizer, seed
+        size = network.parameters.sizes["parameter"]
+        self.memories = {role: self._place(v) for role, v in vectors.items()}
+        self.memories["gradient"] = device.zeros(size)
+        self.slots = optimizer.update.slots if optimizer is not None else 0
+        for k in range(self.slots):
+            self.memories[f"slot{k}"] = device.zeros(size)
+        self.memories["loss"] = device.zeros(1)
+        self.memories.update(data.upload(device))
+        self.registers = np.zeros(REGISTERS, np.int32)
+        self.memories["registers"] = device.upload(self.registers)
+        self.steps_done = 0
+        self._tables = {}
+
+    def _place(self, vector):
+        memory = self.device.zeros(vector.size)
+        memory[: vector.size] = vector
+        return memory
+
+    def vectors(self):
+        """The weights now, as host arrays that share memory with the device where it can."""
+        return {role: self.device.download(self.memories[role]) for role in ("parameter", "state")}
+
+    # -- building -------------------------------------------------------------------------------
+
+    def build(self, n):
+        """Program of one step on a batch of ``n`` rows."""
+        index = Tensor((n,), "int32", role="index")
+        x, y, weight = self.data.chosen(index)
+        output, trace = self.network.trace(x, training=True)
+        loss = self.objective(y, output)
+        share = ops.full((n,), 1.0 / n) if weight is None else NormalizeWeights(weight).output
+        loss, *statistics = optimize([loss, *trace.updates], training=True)
+
+        specs = [s for s in self.network.parameters if s.trainable]
+        leaves = [trace.leaf(s) for s in specs]
+        found = gradients(loss, leaves, seed=share)
+        found = [g if g is not None else ops.full(t.shape, 0.0) for g, t in zip(found, leaves)]
+        loss, share, *rest = rewrite([loss, share, *statistics, *found], fuse_mask)
+        statistics, found = rest[: len(statistics)], rest[len(statistics) :]
+
+        pinned = {}
+        for spec, g in zip(specs, found):
+            if g.op is None or g.op.alias() is not None or g in pinned:
+                g = Copy(g).output
+            pinned[g] = ("gradient", spec.offset)
+        penalties = [
+            Penalty(leaf, g, l1=l1, l2=l2).output
+            for spec, leaf, g in zip(specs, leaves, pinned)
+            for l1, l2 in [self._penalty(spec, n)]
+            if l1 or l2
+        ]
+        total = LossTotal(ops.sum(loss * share), *penalties).output
+        outputs = [total, *statistics]
+        if self.optimizer is None:
+            outputs += [*pinned, *penalties]
+        else:
+            outputs.append(self._update([*pinned, *penalties]))
+        return compile_program(outputs, {**pinned, total: ("loss", 0)})
+
+    def _penalty(self, spec, n):
+        return spec.l1, spec.l2
+
+    def _update(self, wait_for):
+        def whole(role):
+            return Tensor((self.network.parameters.sizes["parameter"],), role=role)
+
+        gradient = whole("gradient")
+        limit = self.optimizer.clip_norm
+        scale = None
+        if limit is not None:
+            scale = ClipScale(gradient, *wait_for, limit=float(limit)).output
+        slots = [whole(f"slot{k}") for k in range(self.slots)]
+        registers = Tensor((REGISTERS,), "int32", role="registers")
+        update = self.optimizer.update
+        return update(whole("parameter"), gradient, *slots, registers, scale, *wait_for).output
+
+    def _table(self, n):
+        """(table, index memory) for batches of ``n`` rows, built on first use."""
+        if n not in self._tables:
+            program = self.build(n)
+            index = np.zeros(n, np.int32)
+            memories = {
+                **self.memories,
+                "arena": self.device.empty(program.arena_size),
+                "constants": self.device.upload(program.constants),
+                "index": self.device.upload(index),
+            }
+            addresses = {role: self.device.address(m) for role, m in memories.items()}
+            self._tables[n] = program.bind(self.device, addresses), index, memories, program
+        return self._tables[n]
+
+    # -- running --------------------------------------------------------------------------------
+
+    def run(self, orders, values, n_threads):
+        """Run one step per row of ``orders``.
+
+        Parameters
+        ----------
+        orders : ndarray of int32, shape (n_steps, n)
+            Row numbers of every batch.
+        values : ndarray of float32, shape (n_steps, k)
+            What the optimizer reads from the registers.
+        n_threads : int
+
+        Returns
+        -------
+        ndarray of float64
+            Loss of every step done; shorter than asked when a loss was not finite.
+        """
+        table, index, memories, _ = self._table(orders.shape[1])
+        steps = len(orders)
+        filled = np.empty((steps, FIRST_VALUE + values.shape[1]), np.int32)
+        filled[:, 0] = self.seed
+        filled[:, 1] = np.arange(self.steps_done, self.steps_done + steps)
+        filled[:, FIRST_VALUE:] = np.ascontiguousarray(values).view(np.int32)
+        losses = np.empty(steps)
+        done = self.device.run_steps(
+            table, self.registers, filled, index, orders, memories["loss"], losses, n_threads
+        )
+        self.steps_done += done
+        return losses[:done]
+
+    def loss_and_gradient(self, theta, rows, n_threads):
+        """Loss over the given rows at a flat parameter vector, and its gradient, in float64."""
+        self.memories["parameter"][: theta.size] = theta
+        loss = self.run(rows[None], np.zeros((1, 0), np.float32), n_threads)[0]
+        gradient = self.device.download(self.memories["gradient"])
+        return loss, gradient[: theta.size].astype(np.float64)
+
+    def state(self):
+        """What a later trainer needs to go on: optimizer slots and the number of steps."""
+        slots = [self.device.download(self.memories[f"slot{k}"]).copy() for k in range(self.slots)]
+        return {"slots": slots, "steps_done": self.steps_done}
+
+    def restore(self, state):
+        """Go on from :meth:`state` of another trainer, where the optimizer keeps the same slots."""
+        size = self.memories["gradient"].size
+        if [len(s) for s in state["slots"]] != [size] * self.slots:
+            return
+        for k, slot in enumerate(state["slots"]):
+            self.memories[f"slot{k}"][:] = slot
+        self.steps_done = state["steps_done"]
