@@ -1,4 +1,4 @@
-"""Checks shared by the tests of operations: against a naive float64 twin, and by central differences."""
+"""Checks of operations against a naive float64 twin and its central differences."""
 
 import numpy as np
 
@@ -36,7 +36,9 @@ def run(build, arrays, *, n_threads=1):
     return evaluate([build(*leaves)], dict(zip(leaves, arrays)), n_threads=n_threads)[0]
 
 
-def check_op(build, arrays, reference, *, wrt=None, rtol=1e-5, atol=None, gradient_rtol=None, seed=0):
+def check_op(
+    build, arrays, reference, *, wrt=None, rtol=1e-5, atol=None, gradient_rtol=None, seed=0
+):
     """Compare a graph with its naive twin: values, gradients, and bits for 1 and 2 threads.
 
     Parameters
@@ -46,7 +48,7 @@ def check_op(build, arrays, reference, *, wrt=None, rtol=1e-5, atol=None, gradie
     arrays : list of ndarray
         Inputs; integers become int32 tensors, everything else float32.
     reference : callable
-        ``reference(*arrays) -> array`` in float64 (integers stay integers), in plain loops or NumPy.
+        ``reference(*arrays) -> array`` in float64 (integers stay integers).
     wrt : list of int or None
         Positions of the inputs whose gradient is checked; None for all float inputs, an empty list
         for none.

@@ -61,9 +61,7 @@ class TestGivenStatistics:
     @given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6), channels)
     def test_images(self, n, h, w, c):
         arrays = draw((n, h, w, c))
-        check_op(
-            lambda *t: ops.batch_norm(*t, 1e-3), arrays, naive_batch_norm, gradient_rtol=2e-4
-        )
+        check_op(lambda *t: ops.batch_norm(*t, 1e-3), arrays, naive_batch_norm, gradient_rtol=2e-4)
 
     def test_rows(self):
         check_op(lambda *t: ops.batch_norm(*t, 1e-3), draw((37, 20)), naive_batch_norm)

@@ -36,9 +36,7 @@ def naive_mix(seed, step, stream, elements):
         x = naive_stir(x, 0) + np.array([stream % 2**32], np.uint32)
         return naive_stir(x, 0)
 
-    return naive_stir(
-        np.asarray(elements, np.uint32) + word(0x2545F491), word(0x6C8E9CF5)[0]
-    )
+    return naive_stir(np.asarray(elements, np.uint32) + word(0x2545F491), word(0x6C8E9CF5)[0])
 
 
 def bits_of(seed=1, step=2, stream=3, n=1 << 16):
@@ -82,8 +80,10 @@ class TestMix:
         chi2 = ((counts - 1024.0) ** 2 / 1024).sum()
         assert 255 - 5 * np.sqrt(510) < chi2 < 255 + 5 * np.sqrt(510)
 
-    @pytest.mark.parametrize("other", [{"seed": 2}, {"step": 3}, {"stream": 4}, {"step": 3, "stream": 2},
-                                       {"seed": 0, "step": 3}])  # fmt: skip
+    @pytest.mark.parametrize(
+        "other",
+        [{"seed": 2}, {"step": 3}, {"stream": 4}, {"step": 3, "stream": 2}, {"seed": 0, "step": 3}],
+    )
     def test_keys_are_independent(self, other):
         assert correlation(bits_of(), bits_of(**other)) < 6 / np.sqrt(1 << 16)
 
@@ -115,8 +115,9 @@ class TestMix:
         for k in range(0, 32, 3):
             key = {"seed": 1, "step": 2, "stream": 3}
             key[word] ^= 1 << k
-            rates = (((bits ^ bits_of(**key))[:, None] >> np.arange(32, dtype=np.uint32)) & 1)
-            assert np.abs(rates.mean(axis=0) - 0.5).max() < 5.5 * 0.5 / np.sqrt(len(bits))
+            flipped = bits ^ bits_of(**key)
+            rates = ((flipped[:, None] >> np.arange(32, dtype=np.uint32)) & 1).mean(axis=0)
+            assert np.abs(rates - 0.5).max() < 5.5 * 0.5 / np.sqrt(len(bits))
 
 
 RECORDED = [3182473079, 3966829748, 643567490, 3986497608]
@@ -127,7 +128,8 @@ RECORDED = [3182473079, 3966829748, 643567490, 3986497608]
 
 def naive_dropout(x, rate, registers, stream):
     bits = naive_mix(int(registers[0]), int(registers[1]), stream, np.arange(x.size))
-    return np.where(bits >= np.uint32(round(rate * 2**32)), x.ravel() / (1 - rate), 0).reshape(x.shape)
+    keep = bits >= np.uint32(round(rate * 2**32))
+    return np.where(keep.reshape(x.shape), x / (1 - rate), 0)
 
 
 def ones_through(rate, n=100_000, seed=1, step=1, stream=1, n_threads=1):

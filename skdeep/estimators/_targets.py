@@ -1,14 +1,16 @@
 """Targets as networks see them, and network outputs as users see them.
 
 Each kind of target is one small class: ``encode(y)`` gives the array a loss reads, ``n_outputs``
-how many numbers the network must give, ``loss`` how a loss is applied, ``activation`` what turns
-outputs into probabilities (or predictions), ``decode`` what turns those into labels.
+how many numbers the network must give, ``loss`` how a loss is applied, ``probabilities`` and
+``decision`` what users see of the network's outputs, ``decode`` the labels or numbers in them.
+Probabilities are computed in float64, so that those close to 0 or 1 keep their order.
 """
 
 import warnings
 
 import numpy as np
 from scipy import sparse
+from scipy.special import expit, softmax
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, column_or_1d
@@ -64,17 +66,14 @@ class OneLabel:
 
     loss = staticmethod(per_sample)
 
-    def activation(self, output):
-        """Sigmoid of the one output, or softmax."""
-        return ops.sigmoid(output) if self.binary else ops.softmax(output)
-
-    def probabilities(self, activated):
+    def probabilities(self, output):
         """(n, n_classes)."""
+        output = output.astype(np.float64)
         if not self.binary:
-            return activated
+            return softmax(output, axis=1)
         if len(self.classes) == 1:
-            return np.ones_like(activated)
-        return np.concatenate([1 - activated, activated], axis=1)
+            return np.ones_like(output)
+        return expit(np.concatenate([-output, output], axis=1))
 
     def decision(self, output):
         """(n,) for two classes, else (n, n_classes)."""
@@ -111,13 +110,9 @@ class ManyLabels:
 
     loss = staticmethod(per_sample)
 
-    def activation(self, output):
-        """Sigmoid of every output."""
-        return ops.sigmoid(output)
-
-    def probabilities(self, activated):
+    def probabilities(self, output):
         """(n, n_labels): probability that each label holds."""
-        return activated
+        return expit(output.astype(np.float64))
 
     def decision(self, output):
         """(n, n_labels)."""
@@ -166,21 +161,17 @@ class ManyOutputs:
             total = value if total is None else total + value
         return total * (1.0 / len(self.sizes))
 
-    def activation(self, output):
-        """Softmax within every target."""
-        return ops.concatenate([ops.softmax(part) for part in self._parts(output)], axis=-1)
-
-    def probabilities(self, activated):
+    def probabilities(self, output):
         """List of (n, n_classes), one per target."""
-        return [activated[:, a : a + k] for a, k in zip(self.starts, self.sizes)]
+        return [softmax(part.astype(np.float64), axis=1) for part in self.decision(output)]
 
     def decision(self, output):
         """List of (n, n_classes), one per target."""
-        return self.probabilities(output)
+        return [output[:, a : a + k] for a, k in zip(self.starts, self.sizes)]
 
     def decode(self, output):
         """(n, n_targets) labels."""
-        columns = [c[p.argmax(axis=1)] for c, p in zip(self.classes, self.probabilities(output))]
+        columns = [c[p.argmax(axis=1)] for c, p in zip(self.classes, self.decision(output))]
         return np.stack(columns, axis=1)
 
 
@@ -235,10 +226,6 @@ class Numbers:
 
     loss = staticmethod(per_sample)
 
-    def activation(self, output):
-        """Outputs are predictions already."""
-        return output
-
     def decode(self, output):
-        """(n,) or (n, n_outputs)."""
-        return output[:, 0].copy() if self.one_d else output
+        """(n,) or (n, n_outputs), in float64 as scikit-learn's regressors give them."""
+        return (output[:, 0] if self.one_d else output).astype(np.float64)

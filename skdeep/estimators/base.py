@@ -42,6 +42,21 @@ def make_device(name):
     return CUDA()
 
 
+def as_given(X, result):
+    """Results in float32 for X in float32, else in float64."""
+    dtype = np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64
+    if isinstance(result, list):
+        return [r.astype(dtype, copy=False) for r in result]
+    return result.astype(dtype, copy=False)
+
+
+def steps_one_by_one(net):
+    """Condition of ``partial_fit``: L-BFGS works on all data at once."""
+    if isinstance(net.optimizer, LBFGS):
+        raise AttributeError("partial_fit needs a step-wise optimizer such as Adam, not LBFGS.")
+    return True
+
+
 class BaseNeuralNet(
     NamedLayersMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
@@ -90,8 +105,6 @@ class BaseNeuralNet(
     def _partial_fit(self, X, y, sample_weight, make_target):
         fresh = not hasattr(self, "network_")
         self._check_parameters()
-        if isinstance(self._optimizer_used(), LBFGS):
-            raise ValueError("partial_fit needs a step-wise optimizer; LBFGS works on all data.")
         X, weight = self._prepare(X, y, sample_weight, reset=fresh)
         if fresh:
             self._target = make_target()
@@ -293,7 +306,7 @@ class BaseNeuralNet(
         return block_rows(n, widest)
 
     def _outputs(self, X, what="output"):
-        """Rows of network outputs ("output"), probabilities ("activated") or a layer's values."""
+        """Rows of network outputs ("output") or of the values of a layer given by name."""
         check_is_fitted(self, "network_")
         X, _ = check_inputs(self, X, reset=False)
         data = Data(X, self.input_shape_)
@@ -312,8 +325,6 @@ class BaseNeuralNet(
     def _wanted(self, what, output, trace, y):
         if what == "output":
             return [output]
-        if what == "activated":
-            return [self._target.activation(output)]
         return [ops.flatten(trace.activations[what])]
 
     def _transform_layer(self):

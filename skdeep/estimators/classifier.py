@@ -3,10 +3,11 @@
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._targets import ManyLabels, ManyOutputs, OneLabel, classification_target
-from .base import BaseNeuralNet
+from .base import BaseNeuralNet, as_given, steps_one_by_one
 
 
 class NeuralNetClassifier(ClassifierMixin, BaseNeuralNet):
@@ -163,6 +164,7 @@ class NeuralNetClassifier(ClassifierMixin, BaseNeuralNet):
         enough = counts.min() >= 2 and min(held_out, len(labels) - held_out) >= len(counts)
         return labels if enough else None
 
+    @available_if(steps_one_by_one)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """One epoch over the given samples, going on from where the network is.
 
@@ -202,18 +204,17 @@ class NeuralNetClassifier(ClassifierMixin, BaseNeuralNet):
 
         Returns
         -------
-        ndarray of float32, shape (n_samples, n_classes); a list of them for several targets
+        ndarray of shape (n_samples, n_classes); a list of them for several targets
+            float32 for X in float32, else float64.
         """
         check_is_fitted(self, "network_")
-        return self._target.probabilities(self._outputs(X, "activated"))
+        return as_given(X, self._target.probabilities(self._outputs(X)))
 
     def predict_log_proba(self, X):
         """Logarithm of :meth:`predict_proba`."""
         p = self.predict_proba(X)
-        tiny = np.finfo(np.float32).tiny
-        if isinstance(p, list):
-            return [np.log(np.maximum(q, tiny)) for q in p]
-        return np.log(np.maximum(p, tiny))
+        with np.errstate(divide="ignore"):
+            return [np.log(q) for q in p] if isinstance(p, list) else np.log(p)
 
     def decision_function(self, X):
         """Network outputs before softmax or sigmoid.
@@ -224,10 +225,10 @@ class NeuralNetClassifier(ClassifierMixin, BaseNeuralNet):
 
         Returns
         -------
-        ndarray of float32, shape (n_samples,) for two classes, else (n_samples, n_outputs)
+        ndarray of shape (n_samples,) for two classes, else (n_samples, n_outputs)
         """
         check_is_fitted(self, "network_")
-        return self._target.decision(self._outputs(X))
+        return as_given(X, self._target.decision(self._outputs(X)))
 
     def score(self, X, y, sample_weight=None):
         """Accuracy; for several targets, the share of samples with all of them right."""

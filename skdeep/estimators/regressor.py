@@ -3,10 +3,11 @@
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._targets import Numbers
-from .base import BaseNeuralNet
+from .base import BaseNeuralNet, steps_one_by_one
 
 
 class NeuralNetRegressor(RegressorMixin, BaseNeuralNet):
@@ -92,6 +93,7 @@ class NeuralNetRegressor(RegressorMixin, BaseNeuralNet):
     def _make_target(self, y):
         return Numbers(y)
 
+    @available_if(steps_one_by_one)
     def partial_fit(self, X, y, sample_weight=None):
         """One epoch over the given samples, going on from where the network is.
 
@@ -114,7 +116,7 @@ class NeuralNetRegressor(RegressorMixin, BaseNeuralNet):
 
         Returns
         -------
-        ndarray of float32, shape (n_samples,) or (n_samples, n_outputs)
+        ndarray of float64, shape (n_samples,) or (n_samples, n_outputs)
         """
         check_is_fitted(self, "network_")
         return self._target.decode(self._outputs(X))

@@ -16,7 +16,7 @@ order.
 
 import numpy as np
 
-from .compiler import inline, kernel
+from .compiler import expand, inline, kernel
 from .dense import INFINITY, distance
 from .gemm import ABSENT, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
 from .panels import (
@@ -102,7 +102,7 @@ def put_pixels(table, rows, pixels, at, region, jumps):
     return source, target, i, j
 
 
-@inline
+@expand
 def convolve_panel(table, x, out, images, shapes, rows, phase, axis_h, axis_w, weights, slice_h,
                    shape, together, bias, add, mask, low, high):  # fmt: skip
     """One panel of one phase: all regions of some output rows, or a slice of the taps of them.
@@ -249,7 +249,7 @@ def clear_panel(out, taps, tap_bytes, rows, stride, vectors, lanes):
                 store_n(row + VECTOR_BYTES * v, fill(ZERO), WIDTH if v + 1 < vectors else lanes)
 
 
-@inline
+@expand
 def weights_region(table, a, b, terms, out, taps, channels, strides, vectors, lanes):
     """Add the products of one region to all weights it touches.
 

@@ -1,6 +1,7 @@
 """The CPU as a device: memory, kernel addresses, and runs that respect every thread pool.
 
-A device object offers ``empty, upload, download, address, handles, run, run_steps, run_blocks``;
+A device object offers ``workers, empty, zeros, upload, write, download, address, handles, run,
+run_steps, run_blocks``;
 the CUDA device of :mod:`skdeep.kernels.cuda` offers the same.
 """
 
@@ -77,6 +78,10 @@ class CPU:
 
     name = "cpu"
 
+    def workers(self, n_threads):
+        """Programs that run side by side when ``n_threads`` are asked for."""
+        return n_threads
+
     def empty(self, n):
         """Uninitialised float32 memory for ``n`` elements, aligned, with slack for reading."""
         raw = np.empty(4 * (n + SLACK) + ALIGNMENT, np.uint8)
@@ -93,6 +98,10 @@ class CPU:
         """Memory that holds a C-contiguous float32 or int32 array. On the CPU: the array itself."""
         return array
 
+    def write(self, memory, array):
+        """Copy an array of the same type to the begin of a memory."""
+        memory[: array.size] = array
+
     def download(self, memory):
         """Memory as a NumPy array. On the CPU: no copy."""
         return memory
@@ -103,7 +112,7 @@ class CPU:
 
     def handles(self, names):
         """Addresses of kernels by name, compiling the missing ones and saying so."""
-        missing = [n for n in names if not KERNELS[n].on_disk and "callback" not in vars(KERNELS[n])]
+        missing = [n for n in names if not (KERNELS[n].loaded or KERNELS[n].on_disk)]
         if missing and cache_directory() is not None:
             logging.getLogger("skdeep").warning(
                 "skdeep: compiling %d kernels, once for this machine: %s",
@@ -118,7 +127,7 @@ class CPU:
             with _threads(n_threads):
                 runner.run_parallel(table)
         else:
-            runner.run_serial(table)
+            runner.launch(runner.run_serial, table.ctypes.data, *table.shape)
 
     def run_steps(self, table, registers, values, index, orders, loss, losses, n_threads=1):
         """Walk a training program once per row of ``orders``; returns the number of steps done."""
@@ -126,7 +135,23 @@ class CPU:
         if n_threads > 1 and table[:, 2].any() and _may_run_parallel():
             with _threads(n_threads):
                 return runner.steps_parallel(*args)
-        return runner.steps_serial(*args)
+        done = np.zeros(1, np.int64)
+        runner.launch(
+            runner.steps_serial,
+            table.ctypes.data,
+            *table.shape,
+            registers.ctypes.data,
+            values.ctypes.data,
+            values.shape[1],
+            index.ctypes.data,
+            orders.ctypes.data,
+            orders.shape[1],
+            loss.ctypes.data,
+            losses.ctypes.data,
+            len(orders),
+            done.ctypes.data,
+        )
+        return int(done[0])
 
     def run_blocks(self, tables, registers, block, first, last):
         """Run blocks of rows, one table per thread."""
@@ -134,4 +159,13 @@ class CPU:
             with _threads(len(tables)):
                 runner.blocks_parallel(tables, registers, block, first, last)
         else:
-            runner.blocks_serial(tables, registers, block, first, last)
+            table, own = tables[0], registers[0]
+            runner.launch(
+                runner.blocks_serial,
+                table.ctypes.data,
+                *table.shape,
+                own.ctypes.data,
+                block,
+                first,
+                last,
+            )

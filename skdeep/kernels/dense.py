@@ -6,16 +6,20 @@ Weights       dw[c, f] = sum over n of x[n, c] dy[n, f]
 """
 
 import numpy as np
+from numba import float32
 
 from .compiler import inline, kernel
+from .cuda import EDGE, cuda, cuda_twin
+from .elementwise import clip
 from .gemm import ABSENT, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
+from .maths import fma
 from .panels import _panel_count, panel_first, panel_lanes
 from .simd import VECTOR_BYTES, load_f32, scratch
 
 RUN = 1024  # terms of a product for which a panel still fits the L2 cache
 BATCH = 128  # samples of x and dy that fit the L1 or L2 cache together
 
-INFINITY = np.float32(np.inf)
+ZERO, INFINITY = np.float32(0), np.float32(np.inf)
 
 
 @inline
@@ -92,3 +96,56 @@ def dense_weights(p, tile):
                             dy + 4 * begin * f + column, 1, 0, 0, 1, 0, 0, samples, 4 * c, 4 * f,
                             lanes)  # fmt: skip
                 i += rows
+
+# ---- CUDA twins: a block computes a square of the result, through squares in shared memory -------
+
+
+@cuda_twin(dense_rows, squares=lambda p: (p[8], p[10]))
+def dense_rows_twin(f, i, p):
+    """One thread per element; the panels are a plain (c, f) matrix."""
+    a = cuda.shared.array((EDGE, EDGE), float32)
+    b = cuda.shared.array((EDGE, EDGE), float32)
+    n, c, width = p[8], p[9], p[10]
+    across = (width + EDGE - 1) // EDGE
+    u, v = cuda.threadIdx.x // EDGE, cuda.threadIdx.x % EDGE
+    row, column = cuda.blockIdx.x // across * EDGE + u, cuda.blockIdx.x % across * EDGE + v
+    at = row * width + column
+    inside = row < n and column < width
+    total = ZERO
+    if inside and p[2] != 0:
+        total = f[p[2] // 4 + column]
+    if inside and p[4] != 0:
+        total += f[p[4] // 4 + at]
+    for k in range(0, c, EDGE):
+        a[u, v] = f[p[0] // 4 + row * c + k + v] if row < n and k + v < c else ZERO
+        b[u, v] = f[p[1] // 4 + (k + u) * width + column] if column < width and k + u < c else ZERO
+        cuda.syncthreads()
+        for t in range(EDGE):
+            total = fma(a[u, t], b[t, v], total)
+        cuda.syncthreads()
+    if inside:
+        total = clip(total, f[p[6] // 4], f[p[7] // 4])
+        if p[5] != 0 and f[p[5] // 4 + at] <= ZERO:
+            total = ZERO
+        f[p[3] // 4 + at] = total
+
+
+@cuda_twin(dense_weights, squares=lambda p: (p[4], p[5]))
+def dense_weights_twin(f, i, p):
+    """One thread per element, over the samples in order."""
+    a = cuda.shared.array((EDGE, EDGE), float32)
+    b = cuda.shared.array((EDGE, EDGE), float32)
+    n, c, width = p[3], p[4], p[5]
+    across = (width + EDGE - 1) // EDGE
+    u, v = cuda.threadIdx.x // EDGE, cuda.threadIdx.x % EDGE
+    first, column = cuda.blockIdx.x // across * EDGE, cuda.blockIdx.x % across * EDGE + v
+    total = ZERO
+    for k in range(0, n, EDGE):
+        a[u, v] = f[p[0] // 4 + (k + u) * c + first + v] if k + u < n and first + v < c else ZERO
+        b[u, v] = f[p[1] // 4 + (k + u) * width + column] if k + u < n and column < width else ZERO
+        cuda.syncthreads()
+        for t in range(EDGE):
+            total = fma(a[t, u], b[t, v], total)
+        cuda.syncthreads()
+    if first + u < c and column < width:
+        f[p[2] // 4 + (first + u) * width + column] = total

@@ -1,8 +1,8 @@
 """Element-by-element kernels: one table of formulas, two loops.
 
 A formula in :data:`MAPS` is computed over tensors of one shape; a formula in :data:`BROADCASTS`
-combines two operands with NumPy's broadcasting. Each entry of a table becomes a kernel of that name,
-compiled when first used: a new activation is a formula and a line in the table.
+combines two operands with NumPy's broadcasting. Each entry of a table becomes a kernel of that
+name, compiled when first used: a new activation is a formula and a line in the table.
 
 In gradients ``y`` is the result of the forward formula, ``x`` its argument and ``dy`` the gradient
 with respect to ``y``; whichever of ``x`` and ``y`` is cheaper is used.
@@ -13,6 +13,7 @@ from inspect import isfunction
 import numpy as np
 
 from .compiler import inline, kernel
+from .cuda import cuda, cuda_twin
 from .maths import (
     absolute,
     cpu,
@@ -325,8 +326,8 @@ BROADCASTS = {
     "broadcast": left,
 }
 
-# How a formula is called from the loop, which always offers three tensors and two numbers. Loads that
-# a formula does not use vanish when the loop is optimised.
+# How a formula is called from the loop, which always offers three tensors and two numbers. Loads
+# that a formula does not use vanish when the loop is optimised.
 _ADAPTERS = {
     (1, 0): lambda g: lambda a, b, c, s, t: g(a),
     (1, 1): lambda g: lambda a, b, c, s, t: g(a, s),
@@ -414,15 +415,43 @@ def _broadcast_kernel(name, formula):
     body.__doc__ = f"""y[i, j, k] = {name}(a[i, j, k], b[i, j, k]), y contiguous.
 
     p = [y, a, b, size of j, size of k, strides of a along i j k, of b along i j k, rows per tile,
-    elements of k per tile, rows in all]; a row is one (i, j). Strides are in bytes, 0 where an operand
-    is repeated; along k one of them is 4 and the other 0 or 4. Formula: {formula.__doc__}"""
+    elements of k per tile, rows in all]; a row is one (i, j). Strides are in bytes, 0 where an
+    operand is repeated; along k one of them is 4 and the other 0 or 4. Formula:
+    {formula.__doc__}"""
     return kernel(_named(body, name))
+
+
+def _map_twin(name, formula, tensors, numbers):
+    value = _named(_ADAPTERS[tensors, numbers](formula), f"{name}_formula")
+
+    def body(f, i, p):
+        k, s, t = cuda.grid(1), f[p[4] // 4], f[p[5] // 4]
+        if k < p[6]:
+            a, b, c = f[p[1] // 4 + k], f[p[2] // 4 + k], f[p[3] // 4 + k]
+            f[p[0] // 4 + k] = value(a, b, c, s, t)
+
+    cuda_twin(name, items=lambda p: p[6])(_named(body, name))
+
+
+def _broadcast_twin(name, formula):
+    def body(f, i, p):
+        at = cuda.grid(1)
+        if at < p[13] * p[4]:
+            row, k = at // p[4], at % p[4]
+            u, v = row // p[3], row % p[3]
+            a = f[(p[1] + u * p[5] + v * p[6] + k * p[7]) // 4]
+            b = f[(p[2] + u * p[8] + v * p[9] + k * p[10]) // 4]
+            f[p[0] // 4 + at] = formula(a, b)
+
+    cuda_twin(name, items=lambda p: p[13] * p[4])(_named(body, name))
 
 
 for _name, _entry in MAPS.items():
     _map_kernel(_name, *_entry)
+    _map_twin(_name, *_entry)
 for _name, _formula in BROADCASTS.items():
     _broadcast_kernel(_name, _formula)
+    _broadcast_twin(_name, _formula)
 
 
 @kernel
@@ -432,3 +461,11 @@ def full(p, tile):
     stop = min(p[2], (tile + 1) * CHUNK)
     for i in range(tile * CHUNK, stop, WIDTH):
         store_n(p[0] + 4 * i, value, stop - i)
+
+
+@cuda_twin(full, items=lambda p: p[2])
+def full_twin(f, i, p):
+    """One thread per element."""
+    k = cuda.grid(1)
+    if k < p[2]:
+        f[p[0] // 4 + k] = f[p[1] // 4]

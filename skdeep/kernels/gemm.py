@@ -193,19 +193,36 @@ def _emit_column_tile(builder, rows, vectors, args):
     tile.write(out, valid)
 
 
-def _by_shape(builder, rows, vectors, emit, args):
+def _call(builder, name, emit, args):
+    """Call the function of a register tile, rows and vectors first, and define it if need be.
+
+    It stays a function: inlined, its size would slow down the compilation of what surrounds it.
+    """
+    kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    if function.is_declaration:
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        function.attributes.add("optsize")
+        _define(ir.IRBuilder(function.append_basic_block("entry")), emit, function.args)
+    builder.function.attributes.add("optsize")
+    builder.call(function, args)
+
+
+def _define(builder, emit, args):
     """Code of every tile shape, and a switch that takes the one asked for."""
-    key = builder.add(builder.mul(vectors, _i64(16)), rows)
-    done = builder.append_basic_block("done")
-    switch = builder.switch(key, done)
+    rows, vectors, *args = args
+    other = builder.append_basic_block("other")
+    switch = builder.switch(builder.add(builder.mul(vectors, _i64(16)), rows), other)
     for v, full in ROWS_OF.items():
         for m in (full, *PARTS):
             block = builder.append_basic_block(f"tile{m}x{v}")
             switch.add_case(_i64(16 * v + m), block)
             builder.position_at_end(block)
             emit(builder, m, v, args)
-            builder.branch(done)
-    builder.position_at_end(done)
+            builder.ret_void()
+    builder.position_at_end(other)
+    builder.ret_void()
 
 
 @intrinsic
@@ -221,7 +238,7 @@ def row_tile(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv, run
     """
 
     def emit(context, builder, sig, args):
-        _by_shape(builder, args[0], args[1], _emit_row_tile, args[2:])
+        _call(builder, "skdeep_row_tile", _emit_row_tile, args)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 14, types.float32, types.float32, types.int64), emit
@@ -238,7 +255,7 @@ def column_tile(typingctx, rows, vectors, table, fresh, a, b, nn, an, bn, ni, ai
     """
 
     def emit(context, builder, sig, args):
-        _by_shape(builder, args[0], args[1], _emit_column_tile, args[2:])
+        _call(builder, "skdeep_column_tile", _emit_column_tile, args)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 16), emit

@@ -1,4 +1,4 @@
-"""Elementary functions of float32, and how one formula serves SIMD vectors, CUDA threads and Python.
+"""Elementary functions of float32, and how one formula serves SIMD vectors, CUDA and Python.
 
 A *formula* is a plain function of values that uses only operators and the names in :data:`SIMD`:
 ``exp``, ``where``, ``maximum``, ... It is written once. :func:`cpu` compiles it for vectors;
@@ -100,7 +100,9 @@ def _scale(typingctx, x, n):
         x, n = args
         if isa.current().name == "avx512":
             every, nearest = ir.Constant(ir.IntType(16), -1), ir.Constant(ir.IntType(32), 4)
-            return call_llvm(builder, "llvm.x86.avx512.mask.scalef.ps.512", V, x, n, x, every, nearest)
+            return call_llvm(
+                builder, "llvm.x86.avx512.mask.scalef.ps.512", V, x, n, x, every, nearest
+            )
         # 2**n alone leaves the exponent range at both ends: two factors.
         whole = builder.fptosi(n, VI)
         half = builder.ashr(whole, ir.Constant(VI, [1] * WIDTH))

@@ -22,11 +22,24 @@ import numpy as np
 
 from .compiler import inline, kernel
 from .maths import cpu
-from .simd import WIDTH, broadcast, fill, load, load_f32, maximum, minimum, sqrt, store, store_n
+from .simd import (
+    WIDTH,
+    broadcast,
+    fill,
+    load,
+    load_f32,
+    maximum,
+    minimum,
+    sqrt,
+    store,
+    store_f32,
+    store_n,
+)
 
 TILE = 131072  # elements of a tile, about
 CHUNK = 64  # rows summed at a time
-FOLDED = 64  # elements a folded row has at most
+EVEN = 64  # a row of a multiple of this needs no partial block of vectors
+WIDEST = 512  # elements of a folded row at most
 
 ZERO, ONE = np.float32(0), np.float32(1)
 
@@ -92,8 +105,8 @@ def batch_moments(p, tile):
     partial = p[1] + 2 * tile * row
     for k in range(0, width, WIDTH):
         lanes = min(WIDTH, width - k)
-        guess = typical(p[0] + 4 * k, row, start, stop - 1) - typical(p[0] + 4 * k, row, 0, p[2] - 1)
-        store_n(partial + 4 * k, guess, lanes)
+        center = typical(p[0] + 4 * k, row, 0, p[2] - 1)
+        store_n(partial + 4 * k, typical(p[0] + 4 * k, row, start, stop - 1) - center, lanes)
         store_n(partial + row + 4 * k, fill(ZERO), lanes)
     for r in range(start, stop, CHUNK):
         n, before = min(CHUNK, stop - r), r - start
@@ -345,17 +358,22 @@ def normalize_grad(p, tile):
             a, e = p[3] + 4 * k, p[4] + 4 * k
             b, f = a + row, e + row
             a0, b0, e0, f0 = load(a), load(b), load(e), load(f)
-            if k + 2 * WIDTH <= width:
+            if k + 4 * WIDTH <= width:
                 a1, b1, e1, f1 = load(a + step), load(b + step), load(e + step), load(f + step)
+                a, b, e, f = a + 2 * step, b + 2 * step, e + 2 * step, f + 2 * step
+                a2, b2, e2, f2 = load(a), load(b), load(e), load(f)
+                a3, b3, e3, f3 = load(a + step), load(b + step), load(e + step), load(f + step)
                 for _ in range(n):
-                    v0 = _denormalized(load(d), load(x), a0, b0, e0, f0)
-                    v1 = _denormalized(load(d + step), load(x + step), a1, b1, e1, f1)
-                    store(dx, v0)
-                    store(dx + step, v1)
+                    d0, d1, d2, d3 = load(d), load(d + step), load(d + 2 * step), load(d + 3 * step)
+                    x0, x1, x2, x3 = load(x), load(x + step), load(x + 2 * step), load(x + 3 * step)
+                    store(dx, _denormalized(d0, x0, a0, b0, e0, f0))
+                    store(dx + step, _denormalized(d1, x1, a1, b1, e1, f1))
+                    store(dx + 2 * step, _denormalized(d2, x2, a2, b2, e2, f2))
+                    store(dx + 3 * step, _denormalized(d3, x3, a3, b3, e3, f3))
                     x += row
                     d += row
                     dx += row
-                k += 2 * WIDTH
+                k += 4 * WIDTH
             else:
                 lanes = min(WIDTH, width - k)
                 for _ in range(n):
@@ -371,8 +389,9 @@ def normalize_grad(p, tile):
 
 @kernel
 def moving_average(p, tile):
-    """state = keep * state + gain * value, in place. p = [state, value, keep, gain, n]."""
+    """state = keep * state + gain * value, in place. p = [state, value, keep, gain, n, token]."""
     keep, gain = load_f32(p[2]), load_f32(p[3])
     for i in range(0, p[4], WIDTH):
         value = keep * load(p[0] + 4 * i) + gain * load(p[1] + 4 * i)
         store_n(p[0] + 4 * i, value, min(WIDTH, p[4] - i))
+    store_f32(p[5], ONE)

@@ -8,6 +8,7 @@ Padding between parameters has gradient zero and stays zero under every rule her
 import numpy as np
 
 from .compiler import kernel
+from .cuda import THREADS, block_sum, cuda, cuda_twin
 from .maths import cpu, sqrt, where
 from .simd import (
     WIDTH,
@@ -176,3 +177,96 @@ def normalize_weights(p, tile):
     inverse = ONE / total if total > ZERO else ZERO
     for i in range(p[2]):
         store_f32(p[1] + 4 * i, load_f32(p[0] + 4 * i) * inverse)
+
+
+# ---- CUDA twins ----------------------------------------------------------------------------------
+
+
+@cuda_twin(adam_step, items=lambda p: p[6])
+def adam_step_twin(f, i, p):
+    """One thread per weight."""
+    k, r, scale = cuda.grid(1), p[4] // 4, f[p[5] // 4]
+    if k < p[6]:
+        w, g, m, v = p[0] // 4 + k, p[1] // 4 + k, p[2] // 4 + k, p[3] // 4 + k
+        f[w], f[m], f[v] = adam(f[w], scale * f[g], f[m], f[v],
+                                f[r + 2], f[r + 3], f[r + 4], f[r + 5], f[r + 6])  # fmt: skip
+
+
+@cuda_twin(momentum_step, items=lambda p: p[5])
+def momentum_step_twin(f, i, p):
+    """One thread per weight."""
+    k, r, scale = cuda.grid(1), p[3] // 4, f[p[4] // 4]
+    if k < p[5]:
+        w, g, m = p[0] // 4 + k, p[1] // 4 + k, p[2] // 4 + k
+        f[w], f[m] = momentum(f[w], scale * f[g], f[m], f[r + 2], f[r + 3], f[r + 4], f[r + 5])
+
+
+@cuda_twin(rmsprop_step, items=lambda p: p[6])
+def rmsprop_step_twin(f, i, p):
+    """One thread per weight."""
+    k, r, scale = cuda.grid(1), p[4] // 4, f[p[5] // 4]
+    if k < p[6]:
+        w, g, v, m = p[0] // 4 + k, p[1] // 4 + k, p[2] // 4 + k, p[3] // 4 + k
+        f[w], f[v], f[m] = rmsprop(f[w], scale * f[g], f[v], f[m],
+                                   f[r + 2], f[r + 3], f[r + 4], f[r + 5])  # fmt: skip
+
+
+@cuda_twin(penalty, blocks=lambda p: -(-p[5] // CHUNK))
+def penalty_twin(f, i, p):
+    """One block per partial sum."""
+    tile, w, g = cuda.blockIdx.x, p[0] // 4, p[1] // 4
+    l1, l2, total = f[p[3] // 4], f[p[4] // 4], ZERO
+    for k in range(tile * CHUNK + cuda.threadIdx.x, min(p[5], (tile + 1) * CHUNK), THREADS):
+        x = f[w + k]
+        f[g + k] += penalty_gradient(x, l1, l2)
+        total += l1 * absolute(x) + l2 * x * x
+    total = block_sum(total)
+    if cuda.threadIdx.x == 0:
+        f[p[2] // 4 + tile] = total
+
+
+@cuda_twin(squared_norm, blocks=lambda p: -(-p[2] // CHUNK))
+def squared_norm_twin(f, i, p):
+    """One block per partial sum."""
+    tile, x, total = cuda.blockIdx.x, p[0] // 4, ZERO
+    for k in range(tile * CHUNK + cuda.threadIdx.x, min(p[2], (tile + 1) * CHUNK), THREADS):
+        total += f[x + k] * f[x + k]
+    total = block_sum(total)
+    if cuda.threadIdx.x == 0:
+        f[p[1] // 4 + tile] = total
+
+
+def sum_by_block(f, x, n):
+    """Sum of n elements from f[x], by all threads of the block."""
+    total = ZERO
+    for k in range(cuda.threadIdx.x, n, THREADS):
+        total += f[x + k]
+    return block_sum(total)
+
+
+@cuda_twin(clip_scale, blocks=lambda p: 1)
+def clip_scale_twin(f, i, p):
+    """One block."""
+    norm, limit = sqrt(sum_by_block(f, p[0] // 4, p[1])), f[p[2] // 4]
+    if cuda.threadIdx.x == 0:
+        f[p[3] // 4] = limit / norm if norm > limit else ONE
+
+
+@cuda_twin(loss_total, blocks=lambda p: 1)
+def loss_total_twin(f, i, p):
+    """One block."""
+    total = ZERO
+    for k in range(p[1]):
+        total += sum_by_block(f, p[2 + 2 * k] // 4, p[3 + 2 * k])
+    if cuda.threadIdx.x == 0:
+        f[p[0] // 4] = total
+
+
+@cuda_twin(normalize_weights, blocks=lambda p: 1)
+def normalize_weights_twin(f, i, p):
+    """One block."""
+    w, out = p[0] // 4, p[1] // 4
+    total = sum_by_block(f, w, p[2])
+    inverse = ONE / total if total > ZERO else ZERO
+    for k in range(cuda.threadIdx.x, p[2], THREADS):
+        f[out + k] = f[w + k] * inverse

@@ -10,6 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from .compiler import inline, kernel
+from .cuda import cuda, cuda_twin
 from .gemm import VECTORS
 from .simd import I32, I64, VECTOR_BYTES, WIDTH, V, load_n, pointer, store
 
@@ -122,3 +123,23 @@ def pack_transposed(p, tile):
     w, out, c, n = p[0], p[1], p[2], p[3]
     first, end = panel_first(c, tile), panel_first(c, tile + 1)
     transpose_panel(w, 4 * n, n, first, end, c, out + VECTOR_BYTES * n * first)
+
+
+# ---- CUDA twins: a GPU reads plain matrices, which fit into the memory of the panels -------------
+
+
+@cuda_twin(pack_panels, items=lambda p: p[2] * p[3] * p[4])
+def pack_panels_twin(f, i, p):
+    """Matrices side by side, (rows, matrices * n), one after the other: (matrices, rows, n)."""
+    at, rows, n = cuda.grid(1), p[2], p[3]
+    if at < rows * n * p[4]:
+        matrix, row, column = at // (rows * n), at // n % rows, at % n
+        f[p[1] // 4 + at] = f[p[0] // 4 + (row * p[4] + matrix) * n + column]
+
+
+@cuda_twin(pack_transposed, items=lambda p: p[2] * p[3])
+def pack_transposed_twin(f, i, p):
+    """The transpose, (n, c)."""
+    at, c, n = cuda.grid(1), p[2], p[3]
+    if at < c * n:
+        f[p[1] // 4 + at] = f[p[0] // 4 + (at % c) * n + at // c]

@@ -1,11 +1,12 @@
 """Pooling over windows of images, channels innermost.
 
-``y[n, i, j, c]`` is the maximum or the mean of ``x[n, i*sh - top + p, j*sw - left + q, c]`` over the
-taps (p, q) of a kh x kw window that lie inside the image. Where vectors of channels run out, and
-where there are few channels, the same block of four vectors covers four neighbouring pixels.
+``y[n, i, j, c]`` is the maximum or the mean of ``x[n, i*sh - top + p, j*sw - left + q, c]`` over
+the taps (p, q) of a kh x kw window that lie inside the image. A block of four vectors covers
+neighbouring channels, or neighbouring pixels where one vector holds all channels.
 
 Gradients are gathered: a pixel of ``dx`` looks at the windows that contain it, in a fixed order, so
-that tiles never write to the same place. The maximum remembers its tap number ``p*kw + q``.
+that tiles never write to the same place. The maximum remembers its tap number ``p*kw + q``, the
+index. Cheaper ways serve windows that do not overlap, and few channels.
 """
 
 import numpy as np
@@ -16,23 +17,26 @@ from numba.extending import intrinsic
 from .compiler import inline, kernel
 from .simd import (
     I32,
-    V,
     VI,
-    VM,
     WIDTH,
     call_llvm,
     fill,
     first_lanes,
     load,
+    load_f32,
+    load_i32,
     mask_t,
     pointer,
     splat,
+    store,
+    store_f32,
     store_n,
     vec,
     where,
 )
 
 TILE = 16384  # elements a tile reads, about
+FEW = 8  # with so few channels the gradient of the maximum is scattered one by one
 
 ZERO, ONE = np.float32(0), np.float32(1)
 LOWEST = np.float32(-np.inf)
@@ -119,7 +123,8 @@ def max_block(x, y, index, row, column, step, lanes, y_step, p0, p1, q0, q1, kw)
             v2, v3 = load(at + 2 * step), load(at + 3 * step)
             m0, m1, m2, m3 = (takes_over(v0, b0), takes_over(v1, b1),
                               takes_over(v2, b2), takes_over(v3, b3))  # fmt: skip
-            b0, b1, b2, b3 = where(m0, v0, b0), where(m1, v1, b1), where(m2, v2, b2), where(m3, v3, b3)
+            b0, b1, b2, b3 = (where(m0, v0, b0), where(m1, v1, b1),
+                              where(m2, v2, b2), where(m3, v3, b3))  # fmt: skip
             t0, t1, t2, t3 = (where(m0, tap, t0), where(m1, tap, t1),
                               where(m2, tap, t2), where(m3, tap, t3))  # fmt: skip
     store_n(y, b0, lanes)
@@ -170,47 +175,20 @@ def max_pool(p, tile):
             done = 4 * (r * across + j) * c
             y = p[1] + done
             index = p[2] + done if p[2] else 0
-            if c <= WIDTH and j + 4 <= across and j0 >= 0 and j0 + 3 * sw + kw <= w:
-                max_block(x, y, index, row, column, sw * column, c, column, p0, p1, q0, q1, kw)
-                j += 4
-                continue
+            pixels = c <= WIDTH and j + 4 <= across and j0 >= 0 and j0 + 3 * sw + kw <= w
             k = 0
             while k < c:
-                next_index = index + 4 * k if index else 0
-                if k + 4 * WIDTH <= c:
-                    max_block(x + 4 * k, y + 4 * k, next_index, row, column, step, WIDTH, step,
-                              p0, p1, q0, q1, kw)  # fmt: skip
+                out = index + 4 * k if index else 0
+                if pixels or k + 4 * WIDTH <= c:
+                    max_block(x + 4 * k, y + 4 * k, out, row, column,
+                              sw * column if pixels else step, min(c, WIDTH),
+                              column if pixels else step, p0, p1, q0, q1, kw)  # fmt: skip
                     k += 4 * WIDTH
                 else:
-                    max_vector(x + 4 * k, y + 4 * k, next_index, row, column, min(WIDTH, c - k),
+                    max_vector(x + 4 * k, y + 4 * k, out, row, column, min(WIDTH, c - k),
                                p0, p1, q0, q1, kw)  # fmt: skip
                     k += WIDTH
-            j += 1
-
-
-@kernel
-def max_pool_grad(p, tile):
-    """dx[n, i, j, c] = sum of dy over the windows whose maximum was at (i, j).
-
-    p = [dy, index, dx, rows of dx in all images, h, w, c, windows down, windows across,
-    kh, kw, sh, sw, top, left, rows per tile]
-    """
-    h, w, c, down, across = p[4], p[5], p[6], p[7], p[8]
-    kh, kw, sh, sw, top, left = p[9], p[10], p[11], p[12], p[13], p[14]
-    for r in range(tile * p[15], min(p[3], (tile + 1) * p[15])):
-        n, i = r // h, r % h
-        a0, a1 = window_range(i + top, kh, sh, down)
-        for j in range(w):
-            b0, b1 = window_range(j + left, kw, sw, across)
-            dx = p[2] + 4 * (r * w + j) * c
-            for k in range(0, c, WIDTH):
-                total = fill(ZERO)
-                for a in range(a0, a1):
-                    for b in range(b0, b1):
-                        at = 4 * (((n * down + a) * across + b) * c + k)
-                        tap = (i + top - a * sh) * kw + (j + left - b * sw)
-                        total = total + where(equals_whole(p[1] + at, tap), load(p[0] + at), ZERO)
-                store_n(dx + 4 * k, total, min(WIDTH, c - k))
+            j += 4 if pixels else 1
 
 
 # ---- mean ----------------------------------------------------------------------------------------
@@ -267,44 +245,150 @@ def average_pool(p, tile):
             factor = ONE / np.float32(high * counted(j0, kw, w, left, p[15], p[16]))
             x = p[0] + (n * h + i0) * row + j0 * column
             y = p[1] + 4 * (r * across + j) * c
-            if c <= WIDTH and j + 4 <= across and j0 >= 0 and j0 + 3 * sw + kw <= w:
-                mean_block(x, y, row, column, sw * column, c, column, p0, p1, q0, q1, factor)
-                j += 4
-                continue
+            pixels = c <= WIDTH and j + 4 <= across and j0 >= 0 and j0 + 3 * sw + kw <= w
             k = 0
             while k < c:
-                if k + 4 * WIDTH <= c:
-                    mean_block(x + 4 * k, y + 4 * k, row, column, step, WIDTH, step,
-                               p0, p1, q0, q1, factor)  # fmt: skip
+                if pixels or k + 4 * WIDTH <= c:
+                    mean_block(x + 4 * k, y + 4 * k, row, column,
+                               sw * column if pixels else step, min(c, WIDTH),
+                               column if pixels else step, p0, p1, q0, q1, factor)  # fmt: skip
                     k += 4 * WIDTH
                 else:
                     mean_vector(x + 4 * k, y + 4 * k, row, column, min(WIDTH, c - k),
                                 p0, p1, q0, q1, factor)  # fmt: skip
                     k += WIDTH
-            j += 1
+            j += 4 if pixels else 1
+
+
+# ---- gradients -----------------------------------------------------------------------------------
+
+
+@inline
+def share(dy, index, pick, tap, factor):
+    """What a window gives the pixel at ``tap``: dy if the maximum was there, or dy / count."""
+    if pick:
+        return where(equals_whole(index, tap), load(dy), ZERO)
+    return load(dy) * factor
+
+
+@inline
+def put(address, value, lanes):
+    """Write the first lanes; the usual case is all of them, and cheaper."""
+    if lanes == WIDTH:
+        store(address, value)
+    else:
+        store_n(address, value, lanes)
 
 
 @kernel
-def average_pool_grad(p, tile):
-    """dx[n, i, j, c] = sum of dy / count over the windows that contain (i, j).
+def pool_grad(p, tile):
+    """dx[n, i, j, c] = sum over the windows that contain (i, j) of what they give it.
 
-    p = [dy, dx, rows of dx in all images, h, w, c, windows down, windows across, kh, kw, sh, sw,
-    top, left, bottom, right, padded, rows per tile]
+    p = [dy, index (0 for the mean), dx, rows of dx in all images, h, w, c, windows down, windows
+    across, kh, kw, sh, sw, top, left, bottom, right, padded, rows per tile]
     """
-    h, w, c, down, across = p[3], p[4], p[5], p[6], p[7]
-    kh, kw, sh, sw, top, left = p[8], p[9], p[10], p[11], p[12], p[13]
-    for r in range(tile * p[17], min(p[2], (tile + 1) * p[17])):
+    h, w, c, down, across = p[4], p[5], p[6], p[7], p[8]
+    kh, kw, sh, sw, top, left = p[9], p[10], p[11], p[12], p[13], p[14]
+    step, pick, factor = 4 * WIDTH, p[1] != 0, ONE
+    for r in range(tile * p[18], min(p[3], (tile + 1) * p[18])):
         n, i = r // h, r % h
         a0, a1 = window_range(i + top, kh, sh, down)
+        b0, b1 = 0, 0
         for j in range(w):
-            b0, b1 = window_range(j + left, kw, sw, across)
-            dx = p[1] + 4 * (r * w + j) * c
-            for k in range(0, c, WIDTH):
-                total = fill(ZERO)
+            while b1 < across and b1 * sw - left <= j:
+                b1 += 1
+            while b0 < across and b0 * sw - left + kw <= j:
+                b0 += 1
+            dx = p[2] + 4 * (r * w + j) * c
+            k = 0
+            while k < c:
+                t0, t1, t2, t3 = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
+                wide = k + 4 * WIDTH <= c
                 for a in range(a0, a1):
-                    high = counted(a * sh - top, kh, h, top, p[14], p[16])
+                    high = counted(a * sh - top, kh, h, top, p[15], p[17])
+                    at = 4 * (((n * down + a) * across + b0) * c + k)
+                    tap = (i + top - a * sh) * kw + (j + left - b0 * sw)
                     for b in range(b0, b1):
-                        wide = counted(b * sw - left, kw, w, left, p[15], p[16])
-                        at = 4 * (((n * down + a) * across + b) * c + k)
-                        total = total + load(p[0] + at) * (ONE / np.float32(high * wide))
-                store_n(dx + 4 * k, total, min(WIDTH, c - k))
+                        dy, index = p[0] + at, p[1] + at
+                        if not pick:
+                            width = counted(b * sw - left, kw, w, left, p[16], p[17])
+                            factor = ONE / np.float32(high * width)
+                        t0 = t0 + share(dy, index, pick, tap, factor)
+                        if wide:
+                            t1 = t1 + share(dy + step, index + step, pick, tap, factor)
+                            t2 = t2 + share(dy + 2 * step, index + 2 * step, pick, tap, factor)
+                            t3 = t3 + share(dy + 3 * step, index + 3 * step, pick, tap, factor)
+                        at += 4 * c
+                        tap -= sw
+                dx_k = dx + 4 * k
+                if wide:
+                    store(dx_k, t0)
+                    store(dx_k + step, t1)
+                    store(dx_k + 2 * step, t2)
+                    store(dx_k + 3 * step, t3)
+                    k += 4 * WIDTH
+                else:
+                    store_n(dx_k, t0, min(WIDTH, c - k))
+                    k += WIDTH
+
+
+@kernel
+def pool_grad_apart(p, tile):
+    """The same for windows that do not overlap; each also clears the pixels up to the next one.
+
+    p = [dy, index (0 for the mean), dx, rows of dy in all images, h, w, c, windows down, windows
+    across, kh, kw, sh, sw, top, left, bottom, right, padded, rows per tile]
+    """
+    h, w, c, down, across = p[4], p[5], p[6], p[7], p[8]
+    kh, kw, sh, sw, top, left = p[9], p[10], p[11], p[12], p[13], p[14]
+    pick, factor, zero = p[1] != 0, ONE, fill(ZERO)
+    for r in range(tile * p[18], min(p[3], (tile + 1) * p[18])):
+        n, a = r // down, r % down
+        i0 = a * sh - top
+        i1, i2 = max(0, i0), (h if a + 1 == down else i0 + sh)
+        high = counted(i0, kh, h, top, p[15], p[17])
+        for b in range(across):
+            j0 = b * sw - left
+            j1, j2 = max(0, j0), (w if b + 1 == across else j0 + sw)
+            if not pick:
+                factor = ONE / np.float32(high * counted(j0, kw, w, left, p[16], p[17]))
+            for k in range(0, c, WIDTH):
+                at = 4 * ((r * across + b) * c + k)
+                lanes = min(WIDTH, c - k)
+                for i in range(i1, i2):
+                    dx = p[2] + 4 * (((n * h + i) * w + j1) * c + k)
+                    tap = (i - i0) * kw + j1 - j0
+                    inside = min(j2, j0 + kw) if i - i0 < kh else j1
+                    for _ in range(j1, inside):
+                        put(dx, share(p[0] + at, p[1] + at, pick, tap, factor), lanes)
+                        dx += 4 * c
+                        tap += 1
+                    for _ in range(inside, j2):
+                        put(dx, zero, lanes)
+                        dx += 4 * c
+
+
+@kernel
+def max_pool_grad_few(p, tile):
+    """The same for few channels, element by element.
+
+    p = [dy, index, dx, images, h, w, c, windows down, windows across, kh, kw, sh, sw, top, left,
+    images per tile]
+    """
+    h, w, c, down, across = p[4], p[5], p[6], p[7], p[8]
+    kw, sh, sw, top, left = p[10], p[11], p[12], p[13], p[14]
+    inverse = (1 << 32) // kw + 1  # tap * inverse >> 32 is tap // kw
+    for n in range(tile * p[15], min(p[3], (tile + 1) * p[15])):
+        image = p[2] + 4 * n * h * w * c
+        for k in range(0, h * w * c, WIDTH):
+            store_n(image + 4 * k, fill(ZERO), min(WIDTH, h * w * c - k))
+        at = 4 * n * down * across * c
+        for a in range(down):
+            for b in range(across):
+                corner = image + 4 * ((a * sh - top) * w + b * sw - left) * c
+                for k in range(c):
+                    tap = load_i32(p[1] + at)
+                    row = (tap * inverse) >> 32
+                    dx = corner + 4 * ((row * w + tap - row * kw) * c + k)
+                    store_f32(dx, load_f32(dx) + load_f32(p[0] + at))
+                    at += 4

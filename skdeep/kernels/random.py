@@ -1,9 +1,9 @@
 """Random numbers from a counter: a hash of (seed, step, stream, element), and dropout.
 
 The hash works on whole numbers of 32 bits: three rounds of xor-shift and multiplication, the second
-keyed. Multipliers lie below 2**31, so that the formula neither overflows in int64 (Python, CUDA) nor
-differs from native 32-bit arithmetic (vectors): every device draws the same bits. The multipliers
-are random odd numbers, kept because flipping any input bit flips each output bit half of the time.
+keyed. Multipliers lie below 2**31, so that the formula neither overflows in int64 (Python, CUDA)
+nor differs from native 32-bit arithmetic (vectors): every device draws the same bits. They are
+random odd numbers, kept because flipping any input bit flips each output bit half of the time.
 """
 
 import operator
@@ -16,8 +16,22 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.extending import intrinsic, models, register_model
 
 from .compiler import inline, kernel
+from .cuda import cuda, cuda_twin
 from .maths import bind
-from .simd import I32, VI, WIDTH, broadcast, fill, load, load_i32, mask_t, splat, store, store_n, where
+from .simd import (
+    I32,
+    VI,
+    WIDTH,
+    broadcast,
+    fill,
+    load,
+    load_i32,
+    mask_t,
+    splat,
+    store,
+    store_n,
+    where,
+)
 
 TILE = 32768  # elements of a tile
 ZERO = np.float32(0)
@@ -161,3 +175,14 @@ def dropout(p, tile):
             store(p[2] + 4 * i, y)
         else:
             store_n(p[2] + 4 * i, y, stop - i)
+
+
+@cuda_twin(dropout, items=lambda p: p[6])
+def dropout_twin(f, i, p):
+    """One thread per element."""
+    k = cuda.grid(1)
+    if k < p[6]:
+        seed, step = np.int64(i[p[1] // 4]), np.int64(i[p[1] // 4 + 1])
+        low, high = key_word(seed, step, p[3], FIRST), key_word(seed, step, p[3], SECOND)
+        keep = stir(k + low, high) >= p[4]
+        f[p[2] // 4 + k] = f[p[0] // 4 + k] * f[p[5] // 4] if keep else ZERO

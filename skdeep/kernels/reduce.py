@@ -9,6 +9,7 @@ sum of a million terms keeps a relative error near 1e-7 of the sum of their magn
 import numpy as np
 
 from .compiler import inline, kernel
+from .cuda import THREADS, block_max, block_sum, cuda, cuda_twin
 from .maths import where
 from .simd import (
     WIDTH,
@@ -47,8 +48,13 @@ def _largest_lane(value):
     return max_lanes(value) + sum_lanes(where(value == value, ZERO, value))
 
 
-def _reduction(name, combine, lanes, start):
-    """The pair of kernels of one reduction."""
+def column_count(p):
+    """Results of the kernel of columns."""
+    return p[8] // -(-p[3] // p[6]) * p[3]
+
+
+def _reduction(name, combine, lanes, start, block_fold):
+    """The pair of kernels of one reduction, and their twins."""
 
     @inline
     def run(x, n):
@@ -82,7 +88,8 @@ def _reduction(name, combine, lanes, start):
 
     runs.__doc__ = f"""y[o, s] = scale * {name} of x[o, k] over block s of k; contiguous runs.
 
-    p = [y, x, size of k, block, number of blocks, items per tile, items, scale]; an item is (o, s)."""
+    p = [y, x, size of k, block, number of blocks, items per tile, items, scale]; an item is one
+    (o, s)."""
     runs.__name__ = runs.__qualname__ = f"{name}_runs"
 
     @inline
@@ -148,15 +155,42 @@ def _reduction(name, combine, lanes, start):
                 store_n(y + 4 * i, one_column(x + 4 * i, rows, 4 * n) * scale, last - i)
                 i += WIDTH
 
-    columns.__doc__ = f"""y[o, s, i] = scale * {name} of x[o, k, i] over block s of k; vectors along i.
+    columns.__doc__ = f"""y[o, s, i] = scale * {name} of x[o, k, i] over block s of k.
 
     p = [y, x, size of k, size of i, block, number of blocks, columns per chunk, items per tile,
     items, scale]; an item is (o, s, chunk of i)."""
     columns.__name__ = columns.__qualname__ = f"{name}_columns"
+
+    def runs_twin(f, i, p):
+        """One block per item."""
+        item = cuda.blockIdx.x
+        at = (item % p[4]) * p[3]
+        x = p[1] // 4 + (item // p[4]) * p[2] + at
+        value = start
+        for k in range(cuda.threadIdx.x, min(p[3], p[2] - at), THREADS):
+            value = combine(value, f[x + k])
+        value = block_fold(value)
+        if cuda.threadIdx.x == 0:
+            f[p[0] // 4 + item] = value * f[p[7] // 4]
+
+    def columns_twin(f, i, p):
+        """One thread per result."""
+        at = cuda.grid(1)
+        if at < column_count(p):
+            n = p[3]
+            o, s = at // n // p[5], at // n % p[5]
+            x = p[1] // 4 + (o * p[2] + s * p[4]) * n + at % n
+            value = start
+            for k in range(min(p[4], p[2] - s * p[4])):
+                value = combine(value, f[x + k * n])
+            f[p[0] // 4 + at] = value * f[p[9] // 4]
+
+    cuda_twin(f"{name}_runs", blocks=lambda p: p[6])(runs_twin)
+    cuda_twin(f"{name}_columns", items=column_count)(columns_twin)
     for helper in (run, four_columns, one_column):
         helper.py_func.__name__ = helper.py_func.__qualname__ = f"{name}_{helper.py_func.__name__}"
     return kernel(runs), kernel(columns)
 
 
-sum_runs, sum_columns = _reduction("sum", _plus, sum_lanes, ZERO)
-max_runs, max_columns = _reduction("max", _larger, _largest_lane, LOWEST)
+sum_runs, sum_columns = _reduction("sum", _plus, sum_lanes, ZERO, block_sum)
+max_runs, max_columns = _reduction("max", _larger, _largest_lane, LOWEST, block_max)

@@ -2,14 +2,21 @@
 
 A program is an int64 table, one row per kernel call:
 ``[address of the kernel, tiles, run tiles in parallel?, 0 | operands ...]``.
+
+The serial loops are kernels themselves: they take everything by address and start without Numba's
+help. The parallel ones are Numba functions, with its thread pool.
 """
+
+import ctypes
 
 import numpy as np
 from llvmlite import ir
 from numba import prange, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiler import cached_njit, inline
+from .compiler import cached_njit, inline, kernel
+from .simd import load_f32, load_i32, load_i64, store_i32, store_i64
 
 HEADER = 4  # columns before the operands
 
@@ -27,30 +34,96 @@ def call(typingctx, address, operands, tile):
 
     def emit(context, builder, sig, args):
         word = ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [word.as_pointer(), word])
-        builder.call(
-            builder.inttoptr(args[0], kind.as_pointer()),
-            [builder.inttoptr(args[1], word.as_pointer()), args[2]],
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(
+            ir.IntType(32), [byte.as_pointer(), byte.as_pointer(), word.as_pointer(), word]
         )
+        nothing = cgutils.alloca_once(builder, byte)
+        function = builder.inttoptr(args[0], kind.as_pointer())
+        where = builder.inttoptr(args[1], word.as_pointer())
+        builder.call(function, [nothing, nothing, where, args[2]])
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), emit
 
 
+@intrinsic
+def store_f64(typingctx, address, value):
+    """Write a float32 as a float64."""
+
+    def emit(context, builder, sig, args):
+        double = ir.DoubleType()
+        place = builder.inttoptr(args[0], double.as_pointer())
+        builder.store(builder.fpext(args[1], double), place)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.float32), emit
+
+
 @inline
-def walk(table, first, width, rows):
-    """Every tile of every row, in order. ``table`` is the address of the first row."""
+def walk(table, rows, width):
+    """Every tile of every row, in order. ``table`` is an address."""
     for r in range(rows):
         row = table + 8 * r * width
-        address = first[r, 0]
-        for tile in range(first[r, 1]):
+        address, tiles = load_i64(row), load_i64(row + 8)
+        for tile in range(tiles):
             call(address, row + 8 * HEADER, tile)
 
 
-@cached_njit(types.void(TABLE))
-def run_serial(table):
-    """Walk a program once on the calling thread."""
-    walk(table.ctypes.data, table, table.shape[1], table.shape[0])
+@inline
+def copy_words(source, target, n):
+    """Copy n words of four bytes."""
+    for k in range(n):
+        store_i32(target + 4 * k, load_i32(source + 4 * k))
+
+
+@kernel
+def run_serial(p, tile):
+    """Walk a program once. p = [table, rows, width]."""
+    walk(p[0], p[1], p[2])
+
+
+@kernel
+def steps_serial(p, tile):
+    """Walk a training program once per step, until a loss is not finite.
+
+    Before step s, ``values[s]`` goes to the registers and ``orders[s]`` to the index; after it the
+    loss is kept in ``losses[s]``. p = [table, rows, width, registers, values, values per step,
+    index, orders, batch, loss, losses, steps, steps done (written)].
+    """
+    store_i64(p[12], 0)
+    for s in range(p[11]):
+        copy_words(p[4] + 4 * s * p[5], p[3], p[5])
+        copy_words(p[7] + 4 * s * p[8], p[6], p[8])
+        walk(p[0], p[1], p[2])
+        loss = load_f32(p[9])
+        store_f64(p[10] + 8 * s, loss)
+        store_i64(p[12], s + 1)
+        if not np.isfinite(loss):
+            break
+
+
+@kernel
+def blocks_serial(p, tile):
+    """Run blocks first .. last-1, telling the program in registers[0] at which row each starts.
+
+    p = [table, rows, width, registers, rows per block, first, last].
+    """
+    for b in range(p[5], p[6]):
+        store_i32(p[3], b * p[4])
+        walk(p[0], p[1], p[2])
+
+
+NATIVE = ctypes.CFUNCTYPE(
+    ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
+)
+
+
+def launch(kernel, *operands):
+    """Call a kernel from Python, with the interpreter free for other threads meanwhile."""
+    block = (ctypes.c_int64 * len(operands))(*operands)
+    nothing = ctypes.c_void_p()
+    NATIVE(kernel.address)(ctypes.addressof(nothing), ctypes.addressof(nothing), block, 0)
 
 
 @cached_njit(types.void(TABLE), parallel=True)
@@ -69,30 +142,6 @@ def run_parallel(table):
 
 
 _STEPS = types.int64(TABLE, INT_ROW, INT_ROWS, INT_ROW, INT_ROWS, LOSS, LOSSES)
-
-
-@cached_njit(_STEPS)
-def steps_serial(table, registers, values, index, orders, loss, losses):
-    """Walk a training program once per row of ``orders``.
-
-    Before step s ``values[s]`` is copied to ``registers`` and ``orders[s]`` to ``index``; after it
-    the loss is kept in ``losses[s]``. Stops after a step whose loss is not finite.
-
-    Returns
-    -------
-    int
-        Number of steps done.
-    """
-    for s in range(orders.shape[0]):
-        for k in range(values.shape[1]):
-            registers[k] = values[s, k]
-        for k in range(orders.shape[1]):
-            index[k] = orders[s, k]
-        walk(table.ctypes.data, table, table.shape[1], table.shape[0])
-        losses[s] = loss[0]
-        if not np.isfinite(loss[0]):
-            return s + 1
-    return orders.shape[0]
 
 
 @cached_njit(_STEPS, parallel=True)
@@ -122,17 +171,6 @@ def steps_parallel(table, registers, values, index, orders, loss, losses):
 _BLOCKS = types.void(TABLES, INT_ROWS, types.int64, types.int64, types.int64)
 
 
-@cached_njit(_BLOCKS)
-def blocks_serial(tables, registers, block, first, last):
-    """Run blocks ``first .. last-1`` of ``block`` rows each through ``tables[0]``.
-
-    ``registers[t, 0]`` tells the program of table t at which row its block starts.
-    """
-    for b in range(first, last):
-        registers[0, 0] = b * block
-        walk(tables.ctypes.data, tables[0], tables.shape[2], tables.shape[1])
-
-
 @cached_njit(_BLOCKS, parallel=True)
 def blocks_parallel(tables, registers, block, first, last):
     """As :func:`blocks_serial`, each thread with its own table, registers and arena."""
@@ -141,4 +179,4 @@ def blocks_parallel(tables, registers, block, first, last):
     for t in prange(threads):
         for b in range(first + t, last, threads):
             registers[t, 0] = b * block
-            walk(tables.ctypes.data + t * size, tables[t], tables.shape[2], tables.shape[1])
+            walk(tables.ctypes.data + t * size, tables.shape[1], tables.shape[2])

@@ -8,7 +8,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from .compiler import inline, kernel
-from .simd import I32, V, WIDTH, broadcast, load, load_i32, load_n, pointer, scratch, store, store_n
+from .cuda import cuda, cuda_twin
+from .simd import I32, WIDTH, V, broadcast, load, load_i32, load_n, pointer, scratch, store, store_n
 
 TILE = 32768  # elements a tile moves, about
 BLOCK = 4 * WIDTH
@@ -81,12 +82,36 @@ def copy_block(p, tile):
             g, j = g + 1, 0
 
 
+@cuda_twin(copy_block, items=lambda p: p[3] * (p[11] + p[12] + p[13]))
+def copy_block_twin(f, i, p):
+    """One thread per element of the output."""
+    left, inner = p[11], p[11] + p[12]
+    at, width = cuda.grid(1), inner + p[13]
+    if at < p[3] * width:
+        r, k = at // width, at % width
+        g, j = r // p[4], r % p[4]
+        y = p[1] // 4 + p[15] + g * p[9] + j * p[10] + k
+        if p[5] <= j < p[6] and left <= k < inner:
+            i[y] = i[p[0] // 4 + p[14] + g * p[7] + (j - p[5]) * p[8] + k - left]
+        else:
+            i[y] = i[p[2] // 4]
+
+
 @kernel
 def gather_rows(p, tile):
     """y[n, k] = x[index[n], k]. p = [x, index, y, n, row size, rows per tile]."""
     size = p[4]
     for n in range(tile * p[5], min(p[3], (tile + 1) * p[5])):
         copy_run(p[0] + 4 * load_i32(p[1] + 4 * n) * size, p[2] + 4 * n * size, size)
+
+
+@cuda_twin(gather_rows, items=lambda p: p[3] * p[4])
+def gather_rows_twin(f, i, p):
+    """One thread per element."""
+    at, size = cuda.grid(1), p[4]
+    if at < p[3] * size:
+        row = i[p[1] // 4 + at // size]
+        i[p[2] // 4 + at] = i[p[0] // 4 + row * size + at % size]
 
 
 @intrinsic
@@ -139,3 +164,11 @@ def transpose(p, tile):
                 transpose_square(edge, 4 * WIDTH, flipped, 4 * WIDTH)
                 for k in range(width):
                     store_n(target + 4 * k * rows, load(flipped + 4 * k * WIDTH), height)
+
+
+@cuda_twin(transpose, items=lambda p: p[2] * p[3])
+def transpose_twin(f, i, p):
+    """One thread per element."""
+    at, rows = cuda.grid(1), p[2]
+    if at < rows * p[3]:
+        i[p[1] // 4 + at] = i[p[0] // 4 + (at % rows) * p[3] + at // rows]

@@ -344,7 +344,7 @@ def _extremum(symbol, name, doc):
     def typing(typingctx, a, b):
         def emit(context, builder, sig, args):
             x, y = _as_vectors(builder, args, sig.args)
-            return builder.select(builder.fcmp_unordered(symbol, x, y), x, y)
+            return builder.select(builder.fcmp_ordered(symbol, x, y), y, x)
 
         return vec(a, b), emit
 
@@ -352,8 +352,8 @@ def _extremum(symbol, name, doc):
     return intrinsic(typing)
 
 
-maximum = _extremum(">", "maximum", "Lane by lane maximum; a NaN in ``a`` is kept.")
-minimum = _extremum("<", "minimum", "Lane by lane minimum; a NaN in ``a`` is kept.")
+maximum = _extremum("<", "maximum", "Lane by lane maximum; a NaN in ``a`` is kept.")
+minimum = _extremum(">", "minimum", "Lane by lane minimum; a NaN in ``a`` is kept.")
 
 
 def _unary(llvm_name, name, doc):

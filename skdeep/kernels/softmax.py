@@ -11,8 +11,10 @@ and the loss of class t is log s - (x[t] - m). Gradients:
 import numpy as np
 
 from .compiler import inline, kernel
+from .cuda import THREADS, block_max, block_sum, cuda, cuda_twin
 from .maths import exp, log, where
 from .simd import (
+    VECTOR_BYTES,
     WIDTH,
     fill,
     first,
@@ -21,6 +23,7 @@ from .simd import (
     load_i32,
     max_lanes,
     maximum,
+    scratch,
     store,
     store_f32,
     store_n,
@@ -162,11 +165,17 @@ def softmax_log_loss(p, tile):
     p = [loss, probabilities, x, targets (int32), n, k, rows per tile].
     """
     k = p[5]
-    for n in range(tile * p[6], min(p[4], (tile + 1) * p[6])):
-        x = p[2] + 4 * n * k
-        m, s = _row_softmax(x, p[1] + 4 * n * k, k)
-        t = load_i32(p[3] + 4 * n)
-        store_f32(p[0] + 4 * n, _log(s) - (load_f32(x + 4 * t) - m))
+    above = scratch(VECTOR_BYTES)  # x[n, t] - m of some samples, so that one log serves them all
+    stop = min(p[4], (tile + 1) * p[6])
+    for start in range(tile * p[6], stop, WIDTH):
+        loss, samples = p[0] + 4 * start, min(WIDTH, stop - start)
+        for i in range(samples):
+            n = start + i
+            x = p[2] + 4 * n * k
+            m, s = _row_softmax(x, p[1] + 4 * n * k, k)
+            store_f32(loss + 4 * i, s)
+            store_f32(above + 4 * i, load_f32(x + 4 * load_i32(p[3] + 4 * n)) - m)
+        store_n(loss, log(load(loss)) - load(above), samples)
 
 
 @kernel
@@ -231,3 +240,131 @@ def soft_log_loss_grad(p, tile):
         if whole < k:
             i = 4 * whole
             store_n(dx + i, (load(y + i) * s - load(t + i)) * dloss, k - whole)
+
+
+# ---- CUDA twins: one block per row ---------------------------------------------------------------
+
+
+def row_maximum(f, x, k):
+    """Largest of k elements from f[x]; NaN may be lost."""
+    m = LOWEST
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        m = maximum(m, f[x + c])
+    return block_max(m)
+
+
+def row_softmax(f, x, y, k):
+    """Writes softmax of f[x ...] to f[y ...]; returns m and s."""
+    m, s = row_maximum(f, x, k), ZERO
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        e = exp(f[x + c] - m)
+        f[y + c] = e
+        s += e
+    s = block_sum(s)
+    r = ONE / s
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        f[y + c] *= r
+    return m, s
+
+
+def row_product(f, a, b, k):
+    """Sum of f[a + c] * f[b + c]."""
+    s = ZERO
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        s += f[a + c] * f[b + c]
+    return block_sum(s)
+
+
+def row_sum(f, x, k):
+    """Sum of k elements from f[x]."""
+    s = ZERO
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        s += f[x + c]
+    return block_sum(s)
+
+
+@cuda_twin(softmax, blocks=lambda p: p[2])
+def softmax_twin(f, i, p):
+    """Softmax of a row."""
+    at = cuda.blockIdx.x * p[3]
+    row_softmax(f, p[1] // 4 + at, p[0] // 4 + at, p[3])
+
+
+@cuda_twin(softmax_grad, blocks=lambda p: p[3])
+def softmax_grad_twin(f, i, p):
+    """Gradient of a row."""
+    k = p[4]
+    at = cuda.blockIdx.x * k
+    dx, dy, y = p[0] // 4 + at, p[1] // 4 + at, p[2] // 4 + at
+    s = row_product(f, dy, y, k)
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        f[dx + c] = f[y + c] * (f[dy + c] - s)
+
+
+@cuda_twin(log_softmax, blocks=lambda p: p[2])
+def log_softmax_twin(f, i, p):
+    """Logarithm of the softmax of a row."""
+    k = p[3]
+    at = cuda.blockIdx.x * k
+    y, x = p[0] // 4 + at, p[1] // 4 + at
+    m, s = row_maximum(f, x, k), ZERO
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        s += exp(f[x + c] - m)
+    z = log(block_sum(s))
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        f[y + c] = (f[x + c] - m) - z
+
+
+@cuda_twin(log_softmax_grad, blocks=lambda p: p[3])
+def log_softmax_grad_twin(f, i, p):
+    """Gradient of a row."""
+    k = p[4]
+    at = cuda.blockIdx.x * k
+    dx, dy, y = p[0] // 4 + at, p[1] // 4 + at, p[2] // 4 + at
+    s = row_sum(f, dy, k)
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        f[dx + c] = f[dy + c] - exp(f[y + c]) * s
+
+
+@cuda_twin(softmax_log_loss, blocks=lambda p: p[4])
+def softmax_log_loss_twin(f, i, p):
+    """Probabilities and loss of a row."""
+    n, k = cuda.blockIdx.x, p[5]
+    x = p[2] // 4 + n * k
+    m, s = row_softmax(f, x, p[1] // 4 + n * k, k)
+    if cuda.threadIdx.x == 0:
+        f[p[0] // 4 + n] = log(s) - (f[x + i[p[3] // 4 + n]] - m)
+
+
+@cuda_twin(softmax_log_loss_grad, blocks=lambda p: p[4])
+def softmax_log_loss_grad_twin(f, i, p):
+    """Gradient of a row."""
+    n, k = cuda.blockIdx.x, p[5]
+    dx, y = p[0] // 4 + n * k, p[1] // 4 + n * k
+    t, dloss = i[p[2] // 4 + n], f[p[3] // 4 + n]
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        f[dx + c] = (f[y + c] - (ONE if c == t else ZERO)) * dloss
+
+
+@cuda_twin(soft_log_loss, blocks=lambda p: p[4])
+def soft_log_loss_twin(f, i, p):
+    """Probabilities and loss of a row."""
+    n, k = cuda.blockIdx.x, p[5]
+    x, t = p[2] // 4 + n * k, p[3] // 4 + n * k
+    m, s = row_softmax(f, x, p[1] // 4 + n * k, k)
+    z, total = log(s), ZERO
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        total += _cost(f[t + c], f[x + c], m, z)
+    total = block_sum(total)
+    if cuda.threadIdx.x == 0:
+        f[p[0] // 4 + n] = total
+
+
+@cuda_twin(soft_log_loss_grad, blocks=lambda p: p[4])
+def soft_log_loss_grad_twin(f, i, p):
+    """Gradient of a row."""
+    n, k = cuda.blockIdx.x, p[5]
+    dx, y, t = p[0] // 4 + n * k, p[1] // 4 + n * k, p[2] // 4 + n * k
+    dloss, s = f[p[3] // 4 + n], row_sum(f, t, k)
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        f[dx + c] = (f[y + c] * s - f[t + c]) * dloss

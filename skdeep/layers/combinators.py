@@ -39,6 +39,14 @@ def named_layers(layers):
     return pairs
 
 
+def _pairs(layers):
+    """As :func:`named_layers`, empty for what is no list of layers (``fit`` will complain)."""
+    try:
+        return named_layers(layers)
+    except (TypeError, ValueError):
+        return []
+
+
 def apply_layers(layers, x):
     """Run x through layers in order, each in a scope of its name."""
     trace = current_trace()
@@ -61,10 +69,7 @@ class NamedLayersMixin:
         params = super().get_params(deep=deep)
         if deep:
             for attribute in self._layer_lists:
-                value = getattr(self, attribute)
-                if not isinstance(value, (list, tuple)):
-                    continue
-                for name, layer in named_layers(value):
+                for name, layer in _pairs(getattr(self, attribute)):
                     params[name] = layer
                     if hasattr(layer, "get_params"):
                         inner = layer.get_params(deep=True)
@@ -77,9 +82,7 @@ class NamedLayersMixin:
             if attribute in params:
                 setattr(self, attribute, params.pop(attribute))
             value = getattr(self, attribute)
-            if not isinstance(value, (list, tuple)):
-                continue
-            pairs = dict(named_layers(value))
+            pairs = dict(_pairs(value))
             replaced = {k: params.pop(k) for k in list(params) if k in pairs and k not in self._own()}
             if replaced:
                 setattr(self, attribute, type(value)((pairs | replaced).items()))

@@ -6,31 +6,15 @@ from importlib import import_module
 from ..graph.op import Op, Row, register
 from ..kernels.conv import CHUNK, conv_pack_transposed, conv_rows, conv_weights, sum_groups
 from ..kernels.panels import pack_panels, panel_count, panel_floats
-from .dense import RATE, TILE, TILES, clamp_gradient
+from .dense import RATE, clamp_gradient
+from .depthwise import DepthwiseConv2D
+from .geometry import Geometry, image_parts, output_size, padding_pairs, pair, wanted_tiles
 
 __all__ = ["conv2d"]
 
 CACHE = 256 * 1024  # bytes of images that one tile goes through at a time
+FILLING = 8  # images that fill the register tiles of a corner
 PARTIALS = 4 * 1024 * 1024  # elements of partial sums at most
-
-
-class _Geometry:
-    """Attributes that all convolution operations share, as the kernels want them."""
-
-    @property
-    def padding_start(self):
-        """Rows above and columns left of the image."""
-        return self.padding[0][0], self.padding[1][0]
-
-    @property
-    def steps(self):
-        """sh, sw, dh, dw, top, left."""
-        return [*self.stride, *self.dilation, *self.padding_start]
-
-
-def output_size(size, kernel, stride, padding, dilation):
-    """Length of one output axis; 0 or less when the kernel does not fit."""
-    return (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
 
 
 @register
@@ -52,7 +36,7 @@ class PackConv(Op):
 
 
 @register
-class PackConvT(Op, _Geometry):
+class PackConvT(Op, Geometry):
     """Weights as panels for :class:`Conv2DGradX`."""
 
     differentiable = False
@@ -69,15 +53,19 @@ class PackConvT(Op, _Geometry):
         return [Row(conv_pack_transposed.name, operands, tiles, 0.2 * w.size)]
 
 
-def _cut(n, height, panels, image_bytes, work):
-    """Images, rows and panels that one tile of a convolution takes."""
-    wanted = max(1, min(TILES, int(work / TILE)))
+def _cut(n, height, panels, image_bytes, work, padded):
+    """Images, rows and panels that one tile of a convolution takes.
+
+    At the borders of padded images a register tile is filled with pixels of several images.
+    """
+    wanted = wanted_tiles(work)
     if wanted == 1:
         return n, height, panels
-    images = max(1, min(n // wanted, CACHE // image_bytes))
+    images = max(n // wanted, min(n, FILLING) if padded else 1)
+    images = max(1, min(images, CACHE // image_bytes))
     tiles = math.ceil(n / images)
     if images > 1 or tiles >= wanted:
-        return images, height, panels
+        return images, height, max(1, panels * tiles // wanted)
     bands = min(math.ceil(height / 2), max(math.ceil(image_bytes / CACHE), wanted // tiles))
     rows = math.ceil(height / bands)
     bands = math.ceil(height / rows)
@@ -94,7 +82,8 @@ def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel):
     work = 2 * pixels * kh * kw * c * f / op.groups / RATE
     height = math.ceil(oh / phases[0])
     count = panel_count(f // op.groups)
-    images, rows, some = _cut(n, height, count, 4 * h * w * c, work)
+    padded = transposed or any(map(any, op.padding))
+    images, rows, some = _cut(n, height, count, 4 * h * w * c, work, padded)
     tiles = math.ceil(height / rows) * math.ceil(n / images) * op.groups * math.ceil(count / some)
     low, high = (-math.inf, math.inf) if transposed else (op.low, op.high)
     operands = [x, panels, bias, out, add, mask, float(low), float(high), n, h, w, c, oh, ow, f,
@@ -103,7 +92,7 @@ def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel):
 
 
 @register
-class Conv2D(Op, _Geometry):
+class Conv2D(Op, Geometry):
     """y = min(max(convolution(x, w) + b + residual, low), high).
 
     Inputs: x (n, h, w, c), w (kh, kw, c / groups, f), the panels of w, b (f,) or None, residual of
@@ -115,18 +104,8 @@ class Conv2D(Op, _Geometry):
         super().__init__(x, w, panels, bias, residual, stride=stride, padding=padding,
                          dilation=dilation, groups=groups, low=low, high=high)  # fmt: skip
 
-    @property
-    def geometry(self):
-        """Attributes of the operations derived from this one."""
-        return {k: self.attributes[k] for k in ("stride", "padding", "dilation", "groups")}
-
     def infer(self):
-        x, w = self.inputs[:2]
-        size = (
-            output_size(*axis)
-            for axis in zip(x.shape[1:3], w.shape[:2], self.stride, self.padding, self.dilation)
-        )
-        return [(x.shape[0], *size, w.shape[3])]
+        return [self.output_shape(*self.inputs[:2])]
 
     def rows(self):
         x, w, panels, bias, residual = self.inputs
@@ -149,7 +128,7 @@ class Conv2D(Op, _Geometry):
 
 
 @register
-class Conv2DGradX(Op, _Geometry):
+class Conv2DGradX(Op, Geometry):
     """Gradient of a convolution with respect to its input, zero where ``mask`` is not positive.
 
     Inputs: dy, w, the panels of :class:`PackConvT`, mask of the input's shape or None.
@@ -169,7 +148,7 @@ class Conv2DGradX(Op, _Geometry):
 
 
 @register
-class Conv2DGradW(Op, _Geometry):
+class Conv2DGradW(Op, Geometry):
     """Gradient of a convolution with respect to its weights. Inputs: x, dy."""
 
     def infer(self):
@@ -186,15 +165,13 @@ class Conv2DGradW(Op, _Geometry):
         size = math.prod(self.kernel) * c * dy.shape[3]
         work = 2 * math.prod(dy.shape[:3]) * size / RATE
         panels = panel_count(f)
-        wanted = max(1, min(TILES, int(work / TILE)))
         image_bytes = 4 * (math.prod(x.shape[1:]) + math.prod(dy.shape[1:]))
-        parts = max(1, min(n, wanted, PARTIALS // size))
-        images = math.ceil(n / parts)
-        wanted = wanted // math.ceil(n / images) // self.groups
+        images = image_parts(n, work, size, PARTIALS)
+        wanted = wanted_tiles(work) // math.ceil(n / images) // self.groups
         some = max(1, panels // max(wanted, 1))
         bands = max(1, min(c // 8, wanted // math.ceil(panels / some)))
         channels = math.ceil(math.ceil(c / bands) / 8) * 8
-        return images, channels, some, max(1, 2 * CACHE // image_bytes), work
+        return images, channels, some, max(1, CACHE // image_bytes), work
 
     def rows(self):
         x, dy = self.inputs
@@ -213,26 +190,6 @@ class Conv2DGradW(Op, _Geometry):
             operands = [self.outputs[1], dw, parts, dw.size]
             rows.append(Row(sum_groups.name, operands, math.ceil(dw.size / CHUNK), 0.1 * dw.size))
         return rows
-
-
-def _pair(value, name):
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
-        raise ValueError(f"conv2d needs {name} as a positive int or a pair of them, got {value!r}.")
-    return pair
-
-
-def pad_pairs(padding, name="conv2d"):
-    """Padding as ((top, bottom), (left, right)), from an int, a pair, or pairs."""
-    pair = (padding, padding) if isinstance(padding, int) else tuple(padding)
-    pairs = tuple((v, v) if isinstance(v, int) else tuple(v) for v in pair)
-    flat = [v for p in pairs for v in p]
-    if len(pairs) != 2 or len(flat) != 4 or not all(isinstance(v, int) and v >= 0 for v in flat):
-        raise ValueError(
-            f"{name} needs padding as an int, (vertical, horizontal) or "
-            f"((top, bottom), (left, right)), none negative; got {padding!r}."
-        )
-    return pairs
 
 
 def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
@@ -262,8 +219,8 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
     ValueError
         When shapes do not fit or the kernel is larger than the padded image.
     """
-    stride, dilation = _pair(stride, "stride"), _pair(dilation, "dilation")
-    padding = pad_pairs(padding)
+    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+    padding = padding_pairs(padding)
     if x.ndim != 4:
         raise ValueError(
             f"conv2d needs (n, h, w, c) images, got {x.shape}; reshape the input first "
@@ -288,4 +245,6 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
                 f"{x.shape[1:3]} with padding {padding}; pool less before it, pad, or shrink it."
             )
     geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    if groups == c == w.shape[3]:
+        return DepthwiseConv2D(x, w, b, **geometry).output
     return Conv2D(x, w, PackConv(w, groups=groups).output, b, **geometry).output

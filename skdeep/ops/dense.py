@@ -7,19 +7,18 @@ from ..graph.op import OPS, Op, Row, register
 from ..kernels.dense import dense_rows, dense_weights
 from ..kernels.gemm import ROWS_OF
 from ..kernels.panels import pack_panels, pack_transposed, panel_count, panel_floats
+from .geometry import wanted_tiles
 
 __all__ = ["dense", "matmul"]
 
 RATE = 150.0  # rough floating-point operations per ns of one core
-TILE = 20_000.0  # ns of work worth a tile of its own
-TILES = 32  # of one row at most, or about that
 BAND = 3 * math.lcm(*ROWS_OF.values())  # rows of one tile come in multiples of this
 
 
 def bands_and_panels(rows, columns, work):
     """How many rows and panels one tile takes, so that there are enough tiles for the work."""
     panels = panel_count(columns)
-    wanted = max(1, min(TILES, int(work / TILE)))
+    wanted = wanted_tiles(work)
     if wanted == 1:
         return rows, panels
     band = math.ceil(rows / math.ceil(rows / (4 * BAND)) / BAND) * BAND
@@ -33,14 +32,15 @@ def tile_count(rows, columns, band, panels):
 
 
 def clamp_gradient(dy, y, low, high):
-    """Gradient before a clamp to [low, high], from the clamped output."""
-    if low == -math.inf and high == math.inf:
-        return dy
-    ops = import_module("skdeep.ops")
-    if low == 0 and high == math.inf:
-        return OPS["ReluGrad"](dy, y).output
-    below = ops.greater(float(high), y)
-    return dy * below * ops.greater(y, float(low))
+    """Gradient before a clamp to [low, high], from the clamped output: zero at both ends."""
+    ops = import_module("skdeep.ops.elementwise")
+    if low == 0:
+        dy = ops.ReluGrad(dy, y).output
+    elif low > -math.inf:
+        dy = ops.multiply(dy, ops.greater(y, low))
+    if high < math.inf:
+        dy = ops.multiply(dy, ops.greater(high, y))
+    return dy
 
 
 @register

@@ -192,7 +192,8 @@ class Where(Map):
         condition, x, y = self.inputs
         if not (condition.shape == x.shape == y.shape and x.dtype == y.dtype == "float32"):
             raise ValueError(
-                f"where: x and y must be float32, of the condition's shape; got {condition}, {x}, {y}"
+                "where: x and y must be float32, of the condition's shape; "
+                f"got {condition}, {x}, {y}"
             )
         return [x.shape]
 
@@ -293,8 +294,8 @@ class Binary(Op):
             return [np.broadcast_shapes(*shapes)]
         except ValueError:
             raise ValueError(
-                f"{self.kernel}: shapes {shapes[0]} and {shapes[1]} do not broadcast; sizes must be "
-                "equal or 1, counted from the last axis"
+                f"{self.kernel}: shapes {shapes[0]} and {shapes[1]} do not broadcast; sizes must "
+                "be equal or 1, counted from the last axis"
             ) from None
 
     def summed(self, *gradients):

@@ -1,7 +1,10 @@
 """Batch normalisation and running averages."""
 
+import math
+from functools import cache
+
 from ..graph.op import Op, Row, register
-from ..kernels.normalization import CHUNK, FOLDED, TILE
+from ..kernels.normalization import CHUNK, EVEN, TILE, WIDEST
 
 __all__ = ["batch_norm", "batch_norm_train", "moving_average"]
 
@@ -83,22 +86,24 @@ def _epsilon(name, eps):
 class _Cut:
     """A tensor (..., c) as a matrix of rows x width, cut into tiles of rows.
 
-    With few channels a row holds ``fold`` pixels, a divisor of their number.
+    A row holds ``fold`` pixels, a divisor of their number, so that it fills blocks of ``EVEN``
+    elements if possible.
     """
 
     def __init__(self, shape):
-        self.c = shape[-1]
-        self.size = 1
-        for s in shape:
-            self.size *= s
-        self.values = self.size // max(self.c, 1)  # of each channel
-        self.fold = max(
-            k for k in range(1, max(FOLDED // max(self.c, 1), 1) + 1) if self.values % k == 0
-        )
+        self.c, self.size = shape[-1], math.prod(shape)
+        self.values = self.size // self.c  # of each channel
+        most = max(1, min(WIDEST // self.c, self.values // CHUNK))
+        folds = [k for k in range(1, most + 1) if self.values % k == 0]
+        even = [k for k in folds if k * self.c % EVEN == 0]
+        self.fold = even[0] if even else max(k for k in folds if k == 1 or k * self.c < 2 * EVEN)
         self.width = self.c * self.fold
         self.rows = self.values // self.fold
         self.block = CHUNK * max(1, TILE // (CHUNK * max(self.width, 16)))
         self.tiles = -(-self.rows // self.block)
+
+
+_cut = cache(_Cut)
 
 
 def _check(name, x, *vectors):
@@ -118,7 +123,7 @@ class BatchNorm(Op):
     def infer(self):
         x = self.inputs[0]
         _check("batch_norm", *self.inputs)
-        return [x.shape, (3, _Cut(x.shape).width)]
+        return [x.shape, (3, _cut(x.shape).width)]
 
     def gradient(self, dy, _):
         x, _, _, _, var = self.inputs
@@ -127,7 +132,7 @@ class BatchNorm(Op):
     def rows(self):
         x, gamma, beta, mean, var = self.inputs
         y, coefficients = self.outputs
-        cut = _Cut(x.shape)
+        cut = _cut(x.shape)
         operands = [gamma, beta, mean, var, coefficients, cut.c, cut.fold, self.eps]
         return [Row("fixed_coefficients", operands), _normalize(x, y, coefficients, cut)]
 
@@ -139,7 +144,7 @@ class BatchNormTrain(Op):
     def infer(self):
         x = self.inputs[0]
         _check("batch_norm_train", *self.inputs)
-        cut = _Cut(x.shape)
+        cut = _cut(x.shape)
         return [x.shape, (cut.c,), (cut.c,), (3, cut.width), (cut.tiles, 2, cut.width)]
 
     def gradient(self, dy, dmean, dvar, *_):
@@ -155,7 +160,7 @@ class BatchNormTrain(Op):
     def rows(self):
         x, gamma, beta = self.inputs
         y, mean, var, coefficients, partial = self.outputs
-        cut = _Cut(x.shape)
+        cut = _cut(x.shape)
         end = [partial, x, gamma, beta, mean, var, coefficients]
         end += [cut.rows, cut.c, cut.fold, cut.block, self.eps]
         return [
@@ -181,13 +186,13 @@ class BatchNormGrad(Op):
 
     def infer(self):
         x = self.inputs[0]
-        cut = _Cut(x.shape)
+        cut = _cut(x.shape)
         return [x.shape, *[(cut.c,)] * 4, (2, cut.width), (cut.tiles, 2, cut.width)]
 
     def rows(self):
         x, dy, coefficients, var = self.inputs
         dx, *vectors, more, partial = self.outputs
-        cut = _Cut(x.shape)
+        cut = _cut(x.shape)
         sums = [x, dy, coefficients, partial, cut.rows, cut.width, cut.block]
         end = [partial, coefficients, var, *vectors, more, cut.tiles, cut.c, cut.fold]
         end += [cut.values, self.eps, int(self.batch)]
@@ -217,4 +222,5 @@ class MovingAverage(Op):
     def rows(self):
         state, value = self.inputs
         gain = (1.0 - self.momentum) * self.scale
-        return [Row("moving_average", [state, value, self.momentum, gain, state.size])]
+        operands = [state, value, self.momentum, gain, state.size, self.output]
+        return [Row("moving_average", operands)]

@@ -25,7 +25,10 @@ class NormalizeWeights(Op):
 
 @register
 class Penalty(Op):
-    """Adds the gradient of l1 * sum(abs(w)) + l2 * sum(w**2) to ``g``; partial sums of the value."""
+    """Adds the gradient of l1 * sum(abs(w)) + l2 * sum(w**2) to ``g``; partial sums of the value.
+
+    A third input, of one element, takes the place of ``l2``.
+    """
 
     differentiable = False
     writes = (1,)
@@ -34,8 +37,9 @@ class Penalty(Op):
         return [(_tiles(self.inputs[0].size),)]
 
     def rows(self):
-        w, g = self.inputs
-        operands = [w, g, self.output, float(self.l1), float(self.l2), w.size]
+        w, g, *strength = self.inputs
+        l2 = strength[0] if strength else float(self.l2)
+        operands = [w, g, self.output, float(self.l1), l2, w.size]
         return [Row("penalty", operands, self.output.size, 0.3 * w.size)]
 
 

@@ -4,7 +4,7 @@ from operator import index
 
 from ..graph.op import Op, Row, register
 from ..graph.tensor import Tensor
-from ..kernels.pool import TILE
+from ..kernels.pool import FEW, TILE
 from .shape import reshape
 
 __all__ = ["average_pool2d", "global_average_pool2d", "global_max_pool2d", "max_pool2d"]
@@ -166,20 +166,33 @@ class MaxPool2D(_Pool):
         return [Row("max_pool", operands, tiles, 0.2 * rows * reads)]
 
 
-@register
-class MaxPool2DGrad(Op):
-    """d loss / d x of max pooling from d loss / d y and the tap numbers."""
+class _PoolGrad(Op):
+    """d loss / d x from d loss / d y and, for the maximum, the tap numbers."""
 
     def infer(self):
         return [self.shape]
 
     def rows(self):
-        dy, taps = self.inputs
+        dy, *taps = self.inputs
         dx = self.output
         n, h, w, c = dx.shape
-        block, tiles = _tiles(n * h, w * max(c, 8))
-        operands = [dy, taps, dx, n * h, *_grid(dx, self), block]
-        return [Row("max_pool_grad", operands, tiles, 0.4 * n * h * w * max(c, 8))]
+        overlap = self.stride[0] < self.size[0] or self.stride[1] < self.size[1]
+        if taps and c <= FEW:
+            block, tiles = _tiles(n, h * w * c)
+            operands = [dy, *taps, dx, n, *_grid(dx, self), block]
+            return [Row("max_pool_grad_few", operands, tiles, dy.size * 2 + 0.2 * dx.size)]
+        rows = n * h if overlap else n * self.counts[0]
+        block, tiles = _tiles(rows, n * h * w * max(c, 8) // rows)
+        (_, bottom), (_, right) = self.padding
+        sides = [bottom, right, int(self.attributes.get("padded", False))]
+        operands = [dy, taps[0] if taps else 0, dx, rows, *_grid(dx, self), *sides, block]
+        kernel = "pool_grad" if overlap else "pool_grad_apart"
+        return [Row(kernel, operands, tiles, 0.4 * n * h * w * max(c, 8))]
+
+
+@register
+class MaxPool2DGrad(_PoolGrad):
+    """Gradient of :class:`MaxPool2D`; inputs: dy, tap numbers."""
 
 
 @register
@@ -200,21 +213,9 @@ class AveragePool2D(_Pool):
 
 
 @register
-class AveragePool2DGrad(Op):
-    """d loss / d x of average pooling from d loss / d y."""
-
-    def infer(self):
-        return [self.shape]
+class AveragePool2DGrad(_PoolGrad):
+    """Gradient of :class:`AveragePool2D`; input: dy."""
 
     def gradient(self, ddx):
         windows = {k: v for k, v in self.attributes.items() if k != "shape"}
         return [AveragePool2D(ddx, **windows).output]
-
-    def rows(self):
-        (dy,) = self.inputs
-        dx = self.output
-        n, h, w, c = dx.shape
-        block, tiles = _tiles(n * h, w * max(c, 8))
-        (_, bottom), (_, right) = self.padding
-        operands = [dy, dx, n * h, *_grid(dx, self), bottom, right, int(self.padded), block]
-        return [Row("average_pool_grad", operands, tiles, 0.4 * n * h * w * max(c, 8))]

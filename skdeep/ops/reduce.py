@@ -27,8 +27,8 @@ class Reduction(Op):
     def _cut(self):
         """Sizes before, along and after the run, and how the run is cut: (block, blocks).
 
-        The cut depends on the sizes along and after the run alone: a sample's result does not depend
-        on the batch it comes in.
+        The cut depends on the sizes along and after the run alone: a sample's result does not
+        depend on the batch it comes in.
         """
         shape = self.inputs[0].shape
         before, after = math.prod(shape[: self.start]), math.prod(shape[self.stop :])
@@ -114,7 +114,9 @@ class Max(Reduction):
 
     def infer(self):
         if math.prod(self.inputs[0].shape[self.start : self.stop]) == 0:
-            raise ValueError(f"max: shape {self.inputs[0].shape} has no element along a reduced axis")
+            raise ValueError(
+                f"max: shape {self.inputs[0].shape} has no element along a reduced axis"
+            )
         return super().infer()
 
     def gradient(self, dy, *scratch):
@@ -200,8 +202,8 @@ def broadcast_to(x, shape):
         fits = False
     if not fits:
         raise ValueError(
-            f"broadcast_to: shape {x.shape} cannot become {shape}; sizes must be equal or 1, counted "
-            "from the last axis"
+            f"broadcast_to: shape {x.shape} cannot become {shape}; sizes must be equal or 1, "
+            "counted from the last axis"
         )
     if x.shape == shape:
         return x

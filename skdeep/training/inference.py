@@ -77,13 +77,14 @@ class Predictor:
         list of ndarray of float32, one per tensor ``build`` returned
         """
         blocks = -(-data.n // self.block)
-        threads = max(1, min(n_threads, blocks))
+        threads = self.device.workers(max(1, min(n_threads, blocks)))
         while len(self.workers) < threads:
             arena = self.device.empty(self.program.arena_size)
             self.workers.append((np.zeros(16, np.int32), arena))
         outputs = [self.device.empty(data.n * int(np.prod(s))) for s in self.shapes]
         registers = np.zeros((threads, 16), np.int32)
         registers[:, 1] = data.n
+        registers = self.device.upload(registers)
         shared = {**data.upload(self.device), "static": self.static}
         shared.update((f"out{k}", out) for k, out in enumerate(outputs))
         tables = np.stack(

@@ -3,8 +3,63 @@
 import warnings
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
+
+
+def minimize_loss(trainer, options, n_threads, on_iteration):
+    """Minimise the loss over all rows from where the weights are, and leave them at the minimum.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    options : dict
+        Of :func:`scipy.optimize.minimize` for the method "L-BFGS-B".
+    n_threads : int
+    on_iteration : callable
+        ``on_iteration(loss)`` after every iteration.
+
+    Returns
+    -------
+    OptimizeResult
+        As scipy gives it; ``status`` is -1 when the user interrupted.
+
+    Raises
+    ------
+    ValueError
+        When the loss is not finite.
+    """
+    rows = np.arange(trainer.data.n, dtype=np.int32)
+    start = trainer.vectors()["parameter"].astype(np.float64)
+    best = OptimizeResult(x=start, fun=np.inf, nit=0, status=-1, message="interrupted")
+
+    def objective(theta):
+        loss, gradient = trainer.loss_and_gradient(theta.astype(np.float32), rows, n_threads)
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"The training loss became {loss} in iteration {best.nit + 1}; scale the inputs "
+                "(StandardScaler in front) or use a step-wise optimizer."
+            )
+        return loss, gradient
+
+    def accept(intermediate_result):
+        best.x, best.fun = intermediate_result.x.copy(), float(intermediate_result.fun)
+        best.nit += 1
+        on_iteration(best.fun)
+
+    try:
+        best = minimize(
+            objective, start, jac=True, method="L-BFGS-B", callback=accept, options=options
+        )
+    except KeyboardInterrupt:
+        warnings.warn(
+            f"Training interrupted after {best.nit} iterations; the estimator keeps the weights "
+            "so far.",
+            stacklevel=5,
+        )
+    finally:
+        trainer.device.write(trainer.memories["parameter"], best.x.astype(np.float32))
+    return best
 
 
 def fit_lbfgs(net, trainer, optimizer, max_iterations, n_threads):
@@ -15,48 +70,24 @@ def fit_lbfgs(net, trainer, optimizer, max_iterations, n_threads):
     ConvergenceWarning
         When the iterations run out before the gradient is small.
     """
-    rows = np.arange(trainer.data.n, dtype=np.int32)
-    last = [np.inf]
 
-    def objective(theta):
-        loss, gradient = trainer.loss_and_gradient(theta.astype(np.float32), rows, n_threads)
-        if not np.isfinite(loss):
-            raise ValueError(
-                f"The training loss became {loss} in iteration {len(net.history_) + 1}; scale "
-                "the inputs (StandardScaler in front) or use a step-wise optimizer."
-            )
-        last[0] = loss
-        return loss, gradient
-
-    def record(theta):
-        net.history_.append({"epoch": len(net.history_) + 1, "train_loss": float(last[0])})
+    def record(loss):
+        net.history_.append({"epoch": len(net.history_) + 1, "train_loss": loss})
         if net.verbose:
-            print(f"iteration {len(net.history_):4d}  train loss {last[0]:.5f}")
+            print(f"iteration {len(net.history_):4d}  train loss {loss:.5f}")
 
-    start = trainer.vectors()["parameter"].astype(np.float64)
-    best = start
-    try:
-        result = minimize(
-            objective,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            callback=record,
-            options={
-                "maxiter": max_iterations,
-                "maxfun": optimizer.max_evaluations,
-                "maxcor": optimizer.memory,
-                "gtol": optimizer.tol,
-                "ftol": 64 * np.finfo(float).eps,
-            },
+    options = {
+        "maxiter": max_iterations,
+        "maxfun": optimizer.max_evaluations,
+        "maxcor": optimizer.memory,
+        "gtol": optimizer.tol,
+        "ftol": 64 * np.finfo(float).eps,
+    }
+    result = minimize_loss(trainer, options, n_threads, record)
+    if result.nit >= max_iterations:
+        warnings.warn(
+            f"L-BFGS stopped after {result.nit} iterations without converging; raise "
+            "max_epochs or scale the data.",
+            ConvergenceWarning,
+            stacklevel=5,
         )
-        best = result.x
-        if result.nit >= max_iterations:
-            warnings.warn(
-                f"L-BFGS stopped after {result.nit} iterations without converging; raise "
-                "max_epochs or scale the data.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-    finally:
-        trainer.memories["parameter"][: best.size] = best.astype(np.float32)

@@ -82,7 +82,7 @@ class Loop:
         record = {"epoch": number, "train_loss": self.train_epoch(number)}
         if self.evaluate is not None:
             record.update(self.evaluate())
-        record["learning_rate"] = self._last_rate
+        record["learning_rate"] = self._rate()
         record["seconds"] = time.perf_counter() - begin
         self.history.append(record)
         if self.verbose:
@@ -92,36 +92,38 @@ class Loop:
     def train_epoch(self, number):
         """All steps of an epoch; returns the mean loss over samples."""
         n, size = self.trainer.data.n, self.batch_size
-        if self.shuffle:
-            order = self.random_state.permutation(n).astype(np.int32)
-        else:
-            order = np.arange(n, dtype=np.int32)
-        whole = n - n % size
-        total = self._steps(number, order[:whole].reshape(-1, size))
+        order, whole = self.order(n), n - n % size
+        total = 0.0
+        if whole:
+            total += self._steps(number, order[:whole].reshape(-1, size))
         if whole < n:
             total += self._steps(number, order[whole:].reshape(1, -1))
         return total / (n if self._weights is None else max(self._weights.sum(), 1e-30))
 
+    def order(self, n):
+        """Row numbers of an epoch, int32."""
+        if self.shuffle:
+            return self.random_state.permutation(n).astype(np.int32)
+        return np.arange(n, dtype=np.int32)
+
     def _steps(self, number, orders):
         """Run batches in chunks; returns the sum of losses times batch weights."""
-        steps_per_epoch = -(-self.trainer.data.n // self.batch_size)
-        total, first = 0.0, 0
+        trainer, total, first = self.trainer, 0.0, 0
+        values = trainer.optimizer.registers(
+            trainer.steps_done, len(orders), -(-trainer.data.n // self.batch_size), self.max_epochs
+        )
         while first < len(orders):
             part = orders[first : first + self._chunk]
-            values = self.trainer.optimizer.registers(
-                self.trainer.steps_done, len(part), steps_per_epoch, self.max_epochs
-            )
             begin = time.perf_counter()
-            losses = self.trainer.run(part, values, self.n_threads)
+            losses = trainer.run(part, values[first : first + len(part)], self.n_threads)
             took = time.perf_counter() - begin
-            self._last_rate = float(self._rate())
+            first += len(losses)
             if not np.isfinite(losses[-1]):
-                raise ValueError(self._diverged(number, first + len(losses), losses[-1]))
+                raise ValueError(self._diverged(number, first, losses[-1]))
             if self._weights is None:
                 total += losses.sum() * part.shape[1]
             else:
                 total += float(losses @ self._weights[part].sum(axis=1))
-            first += len(part)
             self._chunk = max(1, int(CHUNK_SECONDS * len(part) / max(took, 1e-9)))
             if self.callbacks:
                 self._call("on_chunk_end", epoch=number, step=first, n_steps=len(orders))
@@ -132,12 +134,12 @@ class Loop:
 
         steps_per_epoch = -(-self.trainer.data.n // self.batch_size)
         t = np.array([max(self.trainer.steps_done - 1, 0) / steps_per_epoch])
-        return rates(self.trainer.optimizer.learning_rate, t, self.max_epochs)[0]
+        return float(rates(self.trainer.optimizer.learning_rate, t, self.max_epochs)[0])
 
     def _diverged(self, epoch, step, loss):
         return (
             f"The training loss became {loss} in epoch {epoch}, step {step}. Try a smaller "
-            f"learning rate (it is {self._last_rate:g}), scale the inputs (StandardScaler or "
+            f"learning rate (it is {self._rate():g}), scale the inputs (StandardScaler or "
             "MinMaxScaler in front), or pass clip_norm=1.0 to the optimizer."
         )
 

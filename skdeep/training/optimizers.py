@@ -107,8 +107,10 @@ class Adam(Optimizer):
         self.clip_norm = clip_norm
 
     def _columns(self, t, rate):
-        corrected = rate * np.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
-        return corrected, self.beta_1, self.beta_2, self.epsilon, self._decay(rate)
+        # The correction must be that of the betas the kernel sees: 1 - float32(0.999) is 1e-5 off.
+        beta_1, beta_2 = float(np.float32(self.beta_1)), float(np.float32(self.beta_2))
+        corrected = rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+        return corrected, beta_1, beta_2, self.epsilon, self._decay(rate)
 
     def _decay(self, rate):
         return 0.0

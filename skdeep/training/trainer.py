@@ -44,14 +44,13 @@ class Trainer:
             self.memories[f"slot{k}"] = device.zeros(size)
         self.memories["loss"] = device.zeros(1)
         self.memories.update(data.upload(device))
-        self.registers = np.zeros(REGISTERS, np.int32)
-        self.memories["registers"] = device.upload(self.registers)
+        self.memories["registers"] = device.upload(np.zeros(REGISTERS, np.int32))
         self.steps_done = 0
         self._tables = {}
 
     def _place(self, vector):
         memory = self.device.zeros(vector.size)
-        memory[: vector.size] = vector
+        self.device.write(memory, vector)
         return memory
 
     def vectors(self):
@@ -81,13 +80,8 @@ class Trainer:
             if g.op is None or g.op.alias() is not None or g in pinned:
                 g = Copy(g).output
             pinned[g] = ("gradient", spec.offset)
-        penalties = [
-            Penalty(leaf, g, l1=l1, l2=l2).output
-            for spec, leaf, g in zip(specs, leaves, pinned)
-            for l1, l2 in [self._penalty(spec, n)]
-            if l1 or l2
-        ]
-        total = LossTotal(ops.sum(loss * share), *penalties).output
+        penalties = self._penalties(specs, leaves, list(pinned), n, weight)
+        total = LossTotal(self._reported(loss, share), *penalties).output
         outputs = [total, *statistics]
         if self.optimizer is None:
             outputs += [*pinned, *penalties]
@@ -95,8 +89,17 @@ class Trainer:
             outputs.append(self._update([*pinned, *penalties]))
         return compile_program(outputs, {**pinned, total: ("loss", 0)})
 
-    def _penalty(self, spec, n):
-        return spec.l1, spec.l2
+    def _penalties(self, specs, leaves, gradients, n, weight):
+        """Operations that add penalties to the gradients, and whose outputs add to the loss."""
+        return [
+            Penalty(leaf, g, l1=spec.l1, l2=spec.l2).output
+            for spec, leaf, g in zip(specs, leaves, gradients)
+            if spec.l1 or spec.l2
+        ]
+
+    def _reported(self, loss, share):
+        """The loss of the batch, before penalties, as it is reported."""
+        return ops.sum(loss * share)
 
     def _update(self, wait_for):
         def whole(role):
@@ -113,18 +116,17 @@ class Trainer:
         return update(whole("parameter"), gradient, *slots, registers, scale, *wait_for).output
 
     def _table(self, n):
-        """(table, index memory) for batches of ``n`` rows, built on first use."""
+        """(table, memories) for batches of ``n`` rows, built on first use."""
         if n not in self._tables:
             program = self.build(n)
-            index = np.zeros(n, np.int32)
             memories = {
                 **self.memories,
                 "arena": self.device.empty(program.arena_size),
                 "constants": self.device.upload(program.constants),
-                "index": self.device.upload(index),
+                "index": self.device.upload(np.zeros(n, np.int32)),
             }
             addresses = {role: self.device.address(m) for role, m in memories.items()}
-            self._tables[n] = program.bind(self.device, addresses), index, memories, program
+            self._tables[n] = program.bind(self.device, addresses), memories
         return self._tables[n]
 
     # -- running --------------------------------------------------------------------------------
@@ -145,7 +147,7 @@ class Trainer:
         ndarray of float64
             Loss of every step done; shorter than asked when a loss was not finite.
         """
-        table, index, memories, _ = self._table(orders.shape[1])
+        table, memories = self._table(orders.shape[1])
         steps = len(orders)
         filled = np.empty((steps, FIRST_VALUE + values.shape[1]), np.int32)
         filled[:, 0] = self.seed
@@ -153,14 +155,15 @@ class Trainer:
         filled[:, FIRST_VALUE:] = np.ascontiguousarray(values).view(np.int32)
         losses = np.empty(steps)
         done = self.device.run_steps(
-            table, self.registers, filled, index, orders, memories["loss"], losses, n_threads
+            table, memories["registers"], filled, memories["index"], orders, memories["loss"],
+            losses, n_threads,
         )
         self.steps_done += done
         return losses[:done]
 
     def loss_and_gradient(self, theta, rows, n_threads):
         """Loss over the given rows at a flat parameter vector, and its gradient, in float64."""
-        self.memories["parameter"][: theta.size] = theta
+        self.device.write(self.memories["parameter"], theta)
         loss = self.run(rows[None], np.zeros((1, 0), np.float32), n_threads)[0]
         gradient = self.device.download(self.memories["gradient"])
         return loss, gradient[: theta.size].astype(np.float64)
@@ -176,5 +179,5 @@ class Trainer:
         if [len(s) for s in state["slots"]] != [size] * self.slots:
             return
         for k, slot in enumerate(state["slots"]):
-            self.memories[f"slot{k}"][:] = slot
+            self.device.write(self.memories[f"slot{k}"], slot)
         self.steps_done = state["steps_done"]

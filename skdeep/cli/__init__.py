@@ -1,0 +1,130 @@
+"""The command line: ``python -m skdeep [digits | versions | warmup]``."""
+
+import argparse
+import signal
+import sys
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+COMMANDS = {
+    "digits": "search networks on scikit-learn's digits, beside scikit-learn's models (the default)",
+    "versions": "print versions, the CPU and the code paths in use",
+    "warmup": "compile all kernels ahead of time, once for this machine",
+}
+OPTIONS = {"output": "digits", "quick": "digits", "seed": "digits", "n_jobs": "digits, warmup"}
+
+
+class Stopped(BaseException):
+    """Ctrl-C. No KeyboardInterrupt, which would end one fit of a search and let the rest go on."""
+
+
+def main(argv=None):
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : list of str or None
+        Without the program's name; None: ``sys.argv[1:]``.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 when kernels could not be compiled or kept, 2 for a wrong command line or
+        an output folder that cannot be written to, 130 after Ctrl-C.
+    """
+    options = _parse(argv)
+    try:
+        with _stop_on_interrupt():
+            return _run(options)
+    except Stopped:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+
+
+def _run(options):
+    if options.command == "versions":
+        from .._versions import show_versions
+
+        show_versions()
+        return 0
+    if options.command == "warmup":
+        from .warmup import warmup
+
+        return warmup(options.n_jobs)
+    from .digits import run, writable_folder
+
+    try:
+        folder = writable_folder(options.output or ".")
+    except OSError as error:
+        print(
+            f"python -m skdeep: cannot write pictures to {options.output or '.'!r}: "
+            f"{error.strerror}; pass --output FOLDER.",
+            file=sys.stderr,
+        )
+        return 2
+    run(folder, quick=bool(options.quick), seed=options.seed or 0, n_jobs=options.n_jobs)
+    return 0
+
+
+def _parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="python -m skdeep",
+        description="Neural networks that are scikit-learn estimators.",
+        epilog="commands:\n" + "\n".join(f"  {k:10s}{v}" for k, v in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("command", nargs="?", default="digits", metavar="command", help="see below")
+    parser.add_argument("--output", metavar="FOLDER", help="where digits puts its pictures (.)")
+    parser.add_argument("--quick", action="store_true", default=None, help="a smaller digits search")
+    parser.add_argument("--seed", type=_seed, help="of everything random in digits (0)")
+    parser.add_argument(
+        "--n-jobs", type=_n_jobs, help="processes of digits and warmup (one per core, at most 4)"
+    )
+    options = parser.parse_args(argv)
+    if options.command not in COMMANDS:
+        close = get_close_matches(options.command, COMMANDS, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        parser.error(f"unknown command {options.command!r}; {hint}There are {', '.join(COMMANDS)}.")
+    for name, commands in OPTIONS.items():
+        if getattr(options, name) is not None and options.command not in commands:
+            flag = "--" + name.replace("_", "-")
+            parser.error(f"{flag} does not go with {options.command!r}, only with {commands}.")
+    return options
+
+
+def _seed(text):
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0 .. 2**32 - 1")
+    return value
+
+
+def _n_jobs(text):
+    value = int(text)
+    if value < 1 and value != -1:
+        raise argparse.ArgumentTypeError(f"{text} is neither positive nor -1 (all cores)")
+    return value
+
+
+def default_jobs(n_jobs):
+    """Number of processes to use: as asked, else one per core, at most 4."""
+    from joblib import cpu_count, effective_n_jobs
+
+    return min(cpu_count(), 4) if n_jobs is None else effective_n_jobs(n_jobs)
+
+
+@contextmanager
+def _stop_on_interrupt():
+    def stop(signum, frame):
+        raise Stopped
+
+    try:
+        before = signal.signal(signal.SIGINT, stop)
+    except ValueError:  # not in the main thread, where Ctrl-C never arrives
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

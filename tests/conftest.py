@@ -1,0 +1,64 @@
+"""What several test files share."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits, load_iris
+
+import skdeep
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """300 images of the digits 0 to 9 in [0, 1], as rows of 64 numbers, and their labels."""
+    X, y = load_digits(return_X_y=True)
+    X = (X[:300] / 16).astype(np.float32)
+    X.setflags(write=False)
+    return X, y[:300]
+
+
+@pytest.fixture(scope="session")
+def iris():
+    """Iris, standardised, in an order that mixes the classes."""
+    X, y = load_iris(return_X_y=True)
+    order = np.random.RandomState(0).permutation(len(y))
+    X = ((X - X.mean(axis=0)) / X.std(axis=0)).astype(np.float32)[order]
+    X.setflags(write=False)
+    return X, y[order]
+
+
+@pytest.fixture(autouse=True)
+def default_config():
+    """Tests may call ``set_config``; the next one starts from the defaults."""
+    yield
+    skdeep.set_config(device="cpu", n_threads=0)
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Run a script in a process of its own, which must succeed; gives what it prints.
+
+    Keyword arguments are environment variables; None removes one.
+    """
+
+    def run(script, **environment):
+        source = tmp_path / "script.py"
+        source.write_text(script)
+        here = os.path.dirname(os.path.dirname(skdeep.__file__))
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
+        for key, value in environment.items():
+            env.pop(key, None)
+            if value is not None:
+                env[key] = str(value)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", source], env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
