@@ -50,7 +50,10 @@ def run_python(tmp_path):
         source = tmp_path / "script.py"
         source.write_text(script)
         here = os.path.dirname(os.path.dirname(skdeep.__file__))
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
+        env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]),
+        }
         for key, value in environment.items():
             env.pop(key, None)
             if value is not None:

@@ -56,7 +56,9 @@ def sample_shape(input_shape, given, n_features):
     free = shape.count(-1)
     known = math.prod(s for s in shape if s != -1)
     if free > 1 or any(s < 1 and s != -1 for s in shape):
-        raise ValueError(f"input_shape={input_shape!r} must be positive sizes, at most one of them -1.")
+        raise ValueError(
+            f"input_shape={input_shape!r} must be positive sizes, at most one of them -1."
+        )
     if free and known and n_features % known == 0:
         return tuple(n_features // known if s == -1 else s for s in shape)
     if not free and known == n_features:

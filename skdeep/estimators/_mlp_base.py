@@ -34,6 +34,8 @@ def learns_step_by_step(net):
         raise AttributeError(
             "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
         )
+    if net.early_stopping:
+        raise AttributeError("partial_fit does not support early_stopping=True")
     return True
 
 
@@ -223,8 +225,6 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _fit_stochastic(self, network, vectors, data, rng, incremental):
         """Epochs of Adam or SGD steps; returns the weights to keep."""
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
         for name, start in self._records().items():
             if not hasattr(self, name) or getattr(self, name) is None:
                 setattr(self, name, start)
@@ -344,7 +344,7 @@ class BaseMLP(BaseEstimator, ABC):
         known = self._predictors.pop(key, None)  # concurrent callers build their own
         network, predictor = known or self._predictor(data, device, key[1])
         for role, vector in self._gather(network).items():  # somebody may have changed coefs_
-            predictor.memories[role][: vector.size] = vector
+            predictor.device.write(predictor.memories[role], vector)
         predictor.refresh()
         (rows,) = predictor.run(data, self._threads())
         self._predictors[key] = network, predictor

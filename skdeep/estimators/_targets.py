@@ -147,9 +147,7 @@ class ManyOutputs:
         )
 
     def _parts(self, tensor):
-        return [
-            ops.slice_axis(tensor, 1, a, a + k) for a, k in zip(self.starts, self.sizes)
-        ]
+        return [ops.slice_axis(tensor, 1, a, a + k) for a, k in zip(self.starts, self.sizes)]
 
     def loss(self, loss, y, output):
         """Mean over the targets."""
@@ -189,6 +187,7 @@ def classification_target(y, classes=None):
     ValueError
         "Unknown label type" for numbers that are no labels.
     """
+    check_array(y, accept_sparse=True, ensure_2d=False, dtype=None, input_name="y")
     check_classification_targets(y)
     kind = type_of_target(y, input_name="y")
     if kind == "multilabel-indicator":
@@ -205,7 +204,7 @@ class Numbers:
     """Regression on one or several numbers."""
 
     def __init__(self, y):
-        y = np.asarray(y)
+        y = check_array(y, ensure_2d=False, dtype=np.float32, input_name="y")
         if y.ndim == 2 and y.shape[1] == 1:
             warnings.warn(
                 "A column-vector y was passed when a 1d array was expected; predictions will "

@@ -1,6 +1,7 @@
 """What the classifier and the regressor share: from X and layers to a fitted network."""
 
 from functools import partial
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
@@ -12,7 +13,7 @@ from .. import ops
 from .._config import DEVICES, get_config
 from ..kernels.cpu import CPU, resolve_threads
 from ..layers import Dense
-from ..layers.combinators import NamedLayersMixin, named_layers
+from ..layers.combinators import NamedLayersMixin
 from ..layers.network import Network
 from ..training.callbacks import EarlyStopping
 from ..training.data import Data
@@ -20,7 +21,7 @@ from ..training.inference import Predictor, block_rows
 from ..training.lbfgs import fit_lbfgs
 from ..training.loop import Loop
 from ..training.losses import resolve_loss
-from ..training.optimizers import LBFGS, Adam
+from ..training.optimizers import LBFGS, Adam, Optimizer
 from ..training.trainer import Trainer
 from ._inputs import check_inputs, sample_shape
 
@@ -48,6 +49,14 @@ def as_given(X, result):
     if isinstance(result, list):
         return [r.astype(dtype, copy=False) for r in result]
     return result.astype(dtype, copy=False)
+
+
+def check_weight(weight, X, name):
+    """float32 weights of the rows of X, not negative and not all zero."""
+    weight = _check_sample_weight(weight, X, dtype=np.float32, ensure_non_negative=True)
+    if not weight.sum() > 0:
+        raise ValueError(f"{name} must hold at least one positive number, not all zero.")
+    return weight
 
 
 def steps_one_by_one(net):
@@ -87,7 +96,7 @@ class BaseNeuralNet(
         ValueError
             For data that cannot be used, or when the loss stops being finite.
         """
-        fresh = not (self.warm_start and hasattr(self, "network_"))
+        fresh = not (self.warm_start and hasattr(self, "weights_"))
         self._check_parameters()
         X, weight = self._prepare(X, y, sample_weight, reset=fresh)
         if fresh:
@@ -103,7 +112,7 @@ class BaseNeuralNet(
         return self
 
     def _partial_fit(self, X, y, sample_weight, make_target):
-        fresh = not hasattr(self, "network_")
+        fresh = not hasattr(self, "weights_")
         self._check_parameters()
         X, weight = self._prepare(X, y, sample_weight, reset=fresh)
         if fresh:
@@ -112,27 +121,33 @@ class BaseNeuralNet(
         check_consistent_length(X, encoded)
         weight = self._total_weight(y, weight)
         if fresh:
-            self._partial_rng = check_random_state(self.random_state)
-            self._start(self._partial_rng)
-        rng = getattr(self, "_partial_rng", None) or check_random_state(self.random_state)
-        self._train((X, encoded, weight), None, rng, 1, resume=True)
+            self._start(check_random_state(self.random_state))
+        self._train((X, encoded, weight), None, self._rng, 1, resume=True)
         return self
 
     def _check_parameters(self):
-        if self.max_epochs < 1 or int(self.max_epochs) != self.max_epochs:
-            raise ValueError(f"max_epochs={self.max_epochs!r} must be a positive integer.")
-        if self.batch_size != "auto" and not (
-            isinstance(self.batch_size, (int, np.integer)) and self.batch_size > 0
-        ):
-            raise ValueError(f"batch_size={self.batch_size!r} must be a positive integer or 'auto'.")
+        for name, word in (
+            ("max_epochs", ()), ("n_iter_no_change", ()), ("batch_size", ("auto",)),
+            ("n_threads", (None,)),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value not in word and not (isinstance(value, Integral) and value > 0):
+                what = " or ".join(["a positive integer", *map(repr, word)])
+                raise ValueError(f"{name}={value!r} must be {what}.")
         if not 0 < self.validation_fraction < 1:
             raise ValueError(
                 f"validation_fraction={self.validation_fraction!r} must be between 0 and 1."
             )
         resolve_loss(self.loss, self._default_loss)
         optimizer = self._optimizer_used()
-        if not isinstance(optimizer, LBFGS):
+        if not isinstance(optimizer, (Optimizer, LBFGS)):
+            raise ValueError(
+                f"optimizer={optimizer!r} must be an optimizer object such as Adam(1e-3) or None."
+            )
+        if isinstance(optimizer, Optimizer):
             optimizer._validate()
+        if not isinstance(self.callbacks, (list, tuple, type(None))):
+            raise ValueError(f"callbacks={self.callbacks!r} must be a list of callbacks or None.")
 
     def _optimizer_used(self):
         return Adam() if self.optimizer is None else self.optimizer
@@ -147,11 +162,7 @@ class BaseNeuralNet(
             self.input_shape_ = sample_shape(self.input_shape, shape, X.shape[1])
         weight = None
         if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float32, ensure_non_negative=True
-            )
-            if not weight.sum() > 0:
-                raise ValueError("sample_weight must hold at least one positive number, not all zero.")
+            weight = check_weight(sample_weight, X, "sample_weight")
         return X, weight
 
     def _total_weight(self, y, weight):
@@ -166,15 +177,17 @@ class BaseNeuralNet(
             encoded_val = self._target.encode(y_val)
             check_consistent_length(X_val, encoded_val)
             if weight_val is not None:
-                weight_val = _check_sample_weight(weight_val, X_val, dtype=np.float32)
+                weight_val = check_weight(weight_val, X_val, "sample_weight_val")
             return (X, encoded, weight), (X_val, encoded_val, weight_val)
-        if not self.early_stopping:
+        if not self.early_stopping or isinstance(self.optimizer, LBFGS):
             return (X, encoded, weight), None
+        # A sample of weight zero counts as absent: it must not make up the validation part.
+        rows = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight)
         a, b = train_test_split(
-            np.arange(X.shape[0]),
+            rows,
             test_size=self.validation_fraction,
             random_state=check_random_state(self.random_state).randint(2**31 - 1),
-            stratify=self._strata(encoded),
+            stratify=self._strata(encoded[rows]),
         )
 
         def part(rows):
@@ -187,11 +200,11 @@ class BaseNeuralNet(
 
     def _start(self, rng):
         """Build the network and draw its weights."""
+        vars(self).pop("weights_", None)  # should this fit fail, the estimator is not fitted
+        self._rng = rng  # partial_fit goes on drawing from it
         layers = [Dense(100, activation="relu")] if self.layers is None else list(self.layers)
-        pairs = [(name, clone(layer)) for name, layer in named_layers(layers)]
+        pairs = [(name, clone(layer, safe=False)) for name, layer in self._named(layers)]
         if self.head is not None:
-            if any(name == "head" for name, _ in pairs):
-                raise ValueError("the layer name 'head' is taken by the output layer; rename yours.")
             head = Dense(self._target.n_outputs) if self.head == "auto" else clone(self.head)
             pairs.append(("head", head))
         self.network_ = Network(pairs, self.input_shape_)
@@ -236,7 +249,7 @@ class BaseNeuralNet(
             max_epochs=epochs,
             shuffle=self.shuffle,
             random_state=rng,
-            callbacks=self._callbacks(),
+            callbacks=self._callbacks(valid is not None),
             evaluate=self._validator(valid, trainer, threads),
             n_threads=threads,
             verbose=self.verbose,
@@ -259,9 +272,9 @@ class BaseNeuralNet(
     def _batch_rows(self, n):
         return min(128, n) if self.batch_size == "auto" else min(int(self.batch_size), n)
 
-    def _callbacks(self):
+    def _callbacks(self, validated):
         callbacks = [clone(c) for c in self.callbacks or ()]
-        if self.early_stopping:
+        if self.early_stopping and validated:
             callbacks.append(EarlyStopping("valid_loss", self.n_iter_no_change, self.tol))
         self.callbacks_ = callbacks
         return callbacks
@@ -296,7 +309,6 @@ class BaseNeuralNet(
         self._vectors = {role: v.copy() for role, v in vectors.items()}
         self.weights_ = self.network_.views(self._vectors)
         self.n_iter_ = len(self.history_)
-        self._n_features_out = int(np.prod(self._shapes[self._transform_layer()]))
         self._predictors = {}
 
     # -- using ----------------------------------------------------------------------------------
@@ -307,7 +319,7 @@ class BaseNeuralNet(
 
     def _outputs(self, X, what="output"):
         """Rows of network outputs ("output") or of the values of a layer given by name."""
-        check_is_fitted(self, "network_")
+        check_is_fitted(self)
         X, _ = check_inputs(self, X, reset=False)
         data = Data(X, self.input_shape_)
         device = make_device(self.device or get_config()["device"])
@@ -339,6 +351,10 @@ class BaseNeuralNet(
             )
         return name
 
+    @property
+    def _n_features_out(self):
+        return int(np.prod(self._shapes[self._transform_layer()]))
+
     def transform(self, X):
         """Activations of ``output_layer``, one flat row per sample.
 
@@ -350,7 +366,7 @@ class BaseNeuralNet(
         -------
         ndarray of float32, shape (n_samples, n_activations)
         """
-        check_is_fitted(self, "network_")
+        check_is_fitted(self)
         return self._outputs(X, self._transform_layer())
 
     def set_weights(self, weights):
@@ -365,7 +381,7 @@ class BaseNeuralNet(
         -------
         self
         """
-        check_is_fitted(self, "network_")
+        check_is_fitted(self)
         self._vectors = self.network_.gather(weights)
         self.weights_ = self.network_.views(self._vectors)
         self._predictors = {}

@@ -192,7 +192,7 @@ class NeuralNetClassifier(ClassifierMixin, BaseNeuralNet):
         -------
         ndarray of shape (n_samples,), (n_samples, n_labels) or (n_samples, n_targets)
         """
-        check_is_fitted(self, "network_")
+        check_is_fitted(self)
         return self._target.decode(self._outputs(X))
 
     def predict_proba(self, X):
@@ -207,7 +207,7 @@ class NeuralNetClassifier(ClassifierMixin, BaseNeuralNet):
         ndarray of shape (n_samples, n_classes); a list of them for several targets
             float32 for X in float32, else float64.
         """
-        check_is_fitted(self, "network_")
+        check_is_fitted(self)
         return as_given(X, self._target.probabilities(self._outputs(X)))
 
     def predict_log_proba(self, X):
@@ -227,7 +227,7 @@ class NeuralNetClassifier(ClassifierMixin, BaseNeuralNet):
         -------
         ndarray of shape (n_samples,) for two classes, else (n_samples, n_outputs)
         """
-        check_is_fitted(self, "network_")
+        check_is_fitted(self)
         return as_given(X, self._target.decision(self._outputs(X)))
 
     def score(self, X, y, sample_weight=None):

@@ -247,8 +247,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples,), or (n_samples, n_labels) for an indicator matrix
         """
-        output = self._outputs(X)
-        return self._target.decode(output)
+        outputs = self._outputs(X)
+        return self._target.decode(outputs)
 
     def predict_proba(self, X):
         """Probabilities.
@@ -262,8 +262,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``. For an indicator matrix, the probability of each label.
         """
-        output = self._outputs(X)
-        return as_given(X, self._target.probabilities(output))
+        outputs = self._outputs(X)
+        return as_given(X, self._target.probabilities(outputs))
 
     def predict_log_proba(self, X):
         """Logarithm of :meth:`predict_proba`.
@@ -276,9 +276,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        output = self._outputs(X)
         with np.errstate(divide="ignore"):
-            return as_given(X, np.log(self._target.probabilities(output)))
+            return np.log(self.predict_proba(X))
 
     def decision_function(self, X):
         """Network outputs before the output activation.
@@ -291,8 +290,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples,) for two classes, else (n_samples, n_outputs)
         """
-        output = self._outputs(X)
-        return as_given(X, self._target.decision(output))
+        outputs = self._outputs(X)
+        return as_given(X, self._target.decision(outputs))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

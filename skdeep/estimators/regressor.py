@@ -118,7 +118,7 @@ class NeuralNetRegressor(RegressorMixin, BaseNeuralNet):
         -------
         ndarray of float64, shape (n_samples,) or (n_samples, n_outputs)
         """
-        check_is_fitted(self, "network_")
+        check_is_fitted(self)
         return self._target.decode(self._outputs(X))
 
     def _score_outputs(self, encoded, output, weight):

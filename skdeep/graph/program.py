@@ -57,7 +57,8 @@ class Program:
                         self.memories.append(memory)
                 elif isinstance(operand, float):
                     memory = "constants"
-                    offset = 4 * constants.setdefault(operand, len(constants))
+                    bits = np.float32(operand).tobytes()  # 0.0 and -0.0 are two constants
+                    offset = 4 * constants.setdefault(bits, len(constants))
                 elif operand is None:
                     memory, offset = "", 0
                 else:
@@ -66,7 +67,7 @@ class Program:
                 self.memory_of[r, k] = position[memory]
         self.constants = np.zeros(max(len(constants), 1) + 16, np.float32)
         for value, place in constants.items():
-            self.constants[place] = value
+            self.constants[place] = np.frombuffer(value, np.float32)[0]
 
     def bind(self, device, addresses):
         """Table for a device.
@@ -148,7 +149,7 @@ def compile_program(outputs, pinned=None, guard=0):
 CANARY = np.uint32(0x7FC0BEEF).view(np.float32)  # a NaN nobody computes
 
 
-def evaluate(outputs, feeds, n_threads=1, guard=True):
+def evaluate(outputs, feeds, n_threads=1, guard=True, device=None):
     """Compute tensors of a graph once; a tool for tests and for exploring.
 
     Parameters
@@ -161,12 +162,14 @@ def evaluate(outputs, feeds, n_threads=1, guard=True):
     guard : bool
         Also run with a canary after every tensor and memory full of NaN, and raise AssertionError
         if a canary died or the bits differ.
+    device : CPU, CUDA or None
+        None: the CPU.
 
     Returns
     -------
     list of ndarray
     """
-    device = CPU()
+    device = device or CPU()
     leaves = {}
     for k, (t, value) in enumerate(feeds.items()):
         t.role, t.offset = f"leaf{k}", 0
@@ -177,18 +180,20 @@ def evaluate(outputs, feeds, n_threads=1, guard=True):
 
     def run(guard_size):
         program = compile_program(outputs, guard=guard_size)
-        arena = device.empty(program.arena_size)
-        arena[:] = CANARY
-        memories = {"arena": arena, "constants": program.constants}
+        contents = {"arena": np.full(program.arena_size, CANARY), "constants": program.constants}
         for t, value in leaves.items():
-            memory = device.empty(t.size + 64)
-            memory[:] = CANARY
-            memory[: t.size].view(value.dtype)[:] = value.ravel()
-            memories[t.role] = memory
+            contents[t.role] = np.full(t.size + 64, CANARY)
+            contents[t.role][: t.size].view(value.dtype)[:] = value.ravel()
+        memories = {name: device.empty(array.size) for name, array in contents.items()}
+        for name, array in contents.items():
+            device.write(memories[name], array)
         addresses = {name: device.address(m) for name, m in memories.items()}
-        device.run(program.bind(device, addresses), n_threads)
+        table = program.bind(device, addresses)
+        table[:, 2] = table[:, 1] > 1  # also small rows run in parallel, to see whether they can
+        device.run(table, n_threads)
+        memories = {name: device.download(m) for name, m in memories.items()}
         if guard_size:
-            _check_canaries(program, arena, guard_size)
+            _check_canaries(program, memories["arena"], guard_size)
             for t in leaves:
                 tail = memories[t.role][t.size :].view(np.uint32)
                 assert (tail == CANARY.view(np.uint32)).all(), f"write past the end of {t}"

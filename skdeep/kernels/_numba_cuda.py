@@ -74,6 +74,11 @@ def minimum(a, b):
     return b if b < a else a
 
 
+def fma(a, b, c):
+    """a * b + c, rounded once."""
+    return cuda.fma(a, b, c)
+
+
 def block_sum(value):
     """Sum over the threads of the block, in pairs; all threads must come here."""
     parts = cuda.shared.array(THREADS, types.float32)
@@ -113,7 +118,6 @@ LIBRARY = {
     "exp": math.exp,
     "expm1": math.expm1,
     "fill": np.float32,
-    "fma": cuda.fma if not SIMULATED else None,
     "log": math.log,
     "log1p": math.log1p,
     "sqrt": math.sqrt,
@@ -135,7 +139,7 @@ class _Simulated:
 
 
 def _finish(function):
-    return function if SIMULATED else cuda.jit(function, device=True)
+    return function if SIMULATED else cuda.jit(function, device=True, inline="always")
 
 
 @cache
@@ -151,7 +155,7 @@ def _namespace():
         names.update(maths.SCALAR)
     else:
         names.update(LIBRARY)
-        for function in (where, maximum, minimum, *maths.COMPOSED.values()):
+        for function in (where, maximum, minimum, fma, *maths.COMPOSED.values()):
             add(function)
     for function in (block_sum, block_max):
         add(function)
@@ -170,7 +174,7 @@ def python_entry(twin):
                 body(f, i, table[row, HEADER:])
 
     else:
-        body = cuda.jit(body, device=True)
+        body = _finish(body)
 
         def entry(f, i, table, row):
             body(f, i, table[row, HEADER:])

@@ -19,13 +19,7 @@ import numpy as np
 from .compiler import expand, inline, kernel
 from .dense import INFINITY, distance
 from .gemm import ABSENT, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
-from .panels import (
-    _panel_count,
-    _vector_count,
-    panel_first,
-    panel_lanes,
-    transpose_panel,
-)
+from .panels import count_panels, count_vectors, panel_first, panel_lanes, transpose_panel
 from .simd import VECTOR_BYTES, WIDTH, fill, load, load_f32, scratch, store_n
 
 PANEL = 400_000  # bytes of one panel that may stay in the L2 cache
@@ -176,7 +170,7 @@ def conv_rows(p, tile):
 
     bands = ((oh + phases_h - 1) // phases_h + p[26] - 1) // p[26]
     batches = (n + p[25] - 1) // p[25]
-    count = _panel_count(fg)
+    count = count_panels(fg)
     chunks = (count + p[27] - 1) // p[27]
     i_start = tile % bands * p[26]
     n_start = tile // bands % batches * p[25]
@@ -184,7 +178,7 @@ def conv_rows(p, tile):
     group, chunk = tile // bands // batches // chunks, tile // bands // batches % chunks
     x += 4 * (n_start * h * w * c + group * cg)
     out += 4 * (n_start * oh * ow * f + group * fg)
-    panels += VECTOR_BYTES * group * kh * kw * cg * _vector_count(fg)
+    panels += VECTOR_BYTES * group * kh * kw * cg * count_vectors(fg)
     bias += 4 * group * fg if bias != 0 else 0
 
     table = scratch(TABLE_BYTES)
@@ -224,10 +218,10 @@ def conv_pack_transposed(p, tile):
     """
     w, out, kh, kw, cg, f, groups = p[0], p[1], p[2], p[3], p[4], p[5], p[6]
     fg = f // groups
-    group, panel = tile // _panel_count(cg), tile % _panel_count(cg)
+    group, panel = tile // count_panels(cg), tile % count_panels(cg)
     first, end = panel_first(cg, panel), panel_first(cg, panel + 1)
     w += 4 * group * fg
-    out += VECTOR_BYTES * kh * kw * fg * (group * _vector_count(cg) + first)
+    out += VECTOR_BYTES * kh * kw * fg * (group * count_vectors(cg) + first)
     for rh in range(p[7]):
         taps_h, _, _, _, last_h, skip_h = axis(rh, kh, p[7], p[9], p[11], True)
         for rw in range(p[8]):
@@ -290,7 +284,7 @@ def conv_weights(p, tile):
     kh, kw, sh, sw, dh, dw, top, left = p[11], p[12], p[13], p[14], p[15], p[16], p[17], p[18]
     cg, fg = c // groups, f // groups
     bands = (cg + p[20] - 1) // p[20]
-    count = _panel_count(fg)
+    count = count_panels(fg)
     chunks = (count + p[21] - 1) // p[21]
     c_start = tile % bands * p[20]
     channels = min(cg, c_start + p[20]) - c_start

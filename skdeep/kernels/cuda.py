@@ -11,6 +11,7 @@ numba-cuda is imported when a :class:`CUDA` device is made, never before.
 """
 
 from collections import deque
+from dis import get_instructions
 from inspect import isfunction
 from types import CellType, FunctionType
 
@@ -115,7 +116,8 @@ def rebuild(function, namespace, finish, done):
         return done[value]
 
     found = {"__name__": function.__module__}
-    for name in function.__code__.co_names:
+    loads = (i.argval for i in get_instructions(function.__code__) if i.opname == "LOAD_GLOBAL")
+    for name in loads:
         if name in namespace:
             found[name] = namespace[name]
         elif name in function.__globals__:

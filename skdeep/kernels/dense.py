@@ -13,7 +13,7 @@ from .cuda import EDGE, cuda, cuda_twin
 from .elementwise import clip
 from .gemm import ABSENT, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
 from .maths import fma
-from .panels import _panel_count, panel_first, panel_lanes
+from .panels import count_panels, panel_first, panel_lanes
 from .simd import VECTOR_BYTES, load_f32, scratch
 
 RUN = 1024  # terms of a product for which a panel still fits the L2 cache
@@ -42,7 +42,7 @@ def dense_rows(p, tile):
     start = (tile % bands) * p[11]
     stop = min(n, start + p[11])
     from_panel = (tile // bands) * p[12]
-    to_panel = min(_panel_count(f), from_panel + p[12])
+    to_panel = min(count_panels(f), from_panel + p[12])
     slices = (c + RUN - 1) // RUN
     size = (c + slices - 1) // slices
     table = scratch(TABLE_BYTES)
@@ -79,7 +79,7 @@ def dense_weights(p, tile):
     start = (tile % bands) * p[6]
     stop = min(c, start + p[6])
     from_panel = (tile // bands) * p[7]
-    to_panel = min(_panel_count(f), from_panel + p[7])
+    to_panel = min(count_panels(f), from_panel + p[7])
     table = scratch(TABLE_BYTES)
     for begin in range(0, n, BATCH):
         samples = min(BATCH, n - begin)

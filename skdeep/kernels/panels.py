@@ -30,13 +30,13 @@ def panel_floats(rows, n):
     return rows * WIDTH * vector_count(n)
 
 
-_panel_count, _vector_count = inline(panel_count), inline(vector_count)
+count_panels, count_vectors = inline(panel_count), inline(vector_count)
 
 
 @inline
 def panel_first(n, panel):
     """First vector of a panel; for ``panel_count(n)`` the number of vectors."""
-    vectors, count = _vector_count(n), _panel_count(n)
+    vectors, count = count_vectors(n), count_panels(n)
     return panel * (vectors // count) + min(panel, vectors % count)
 
 
@@ -53,12 +53,12 @@ def pack_panels(p, tile):
     p = [w, out, rows, n, matrices]; w is (rows, matrices * n), out (matrices, panels, rows, width).
     """
     w, out, rows, n, matrices = p[0], p[1], p[2], p[3], p[4]
-    panels = _panel_count(n)
+    panels = count_panels(n)
     group, panel = tile // panels, tile % panels
     first, end = panel_first(n, panel), panel_first(n, panel + 1)
     stride = 4 * n * matrices
     step = VECTOR_BYTES * (end - first)
-    out += VECTOR_BYTES * rows * (group * _vector_count(n) + first)
+    out += VECTOR_BYTES * rows * (group * count_vectors(n) + first)
     for v in range(first, end):
         lanes = min(WIDTH, n - v * WIDTH)
         source, target = w + 4 * (group * n + v * WIDTH), out + VECTOR_BYTES * (v - first)

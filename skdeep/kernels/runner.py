@@ -8,6 +8,7 @@ help. The parallel ones are Numba functions, with its thread pool.
 """
 
 import ctypes
+from functools import cache
 
 import numpy as np
 from llvmlite import ir
@@ -119,11 +120,16 @@ NATIVE = ctypes.CFUNCTYPE(
 )
 
 
+@cache
+def _callable(kernel):
+    return NATIVE(kernel.address)
+
+
 def launch(kernel, *operands):
     """Call a kernel from Python, with the interpreter free for other threads meanwhile."""
-    block = (ctypes.c_int64 * len(operands))(*operands)
-    nothing = ctypes.c_void_p()
-    NATIVE(kernel.address)(ctypes.addressof(nothing), ctypes.addressof(nothing), block, 0)
+    block = np.array(operands, np.int64)
+    nothing = np.zeros(2, np.int64)
+    _callable(kernel)(nothing.ctypes.data, nothing.ctypes.data + 8, block.ctypes.data, 0)
 
 
 @cached_njit(types.void(TABLE), parallel=True)

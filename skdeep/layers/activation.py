@@ -74,7 +74,9 @@ class Activation(Layer):
             raise ValueError(
                 f"Activation({self.function!r}) takes no alpha; only leaky_relu and elu do."
             )
-        return activate(x, partial(ACTIVATIONS[self.function], **{_ALPHA[self.function]: self.alpha}))
+        return activate(
+            x, partial(ACTIVATIONS[self.function], **{_ALPHA[self.function]: self.alpha})
+        )
 
 
 _ALPHA = {"leaky_relu": "slope", "elu": "alpha"}

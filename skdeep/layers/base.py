@@ -114,12 +114,12 @@ class Trace:
         """Apply a layer inside its scope. A layer object used twice in one place shares weights."""
         counter, seen = self.counters[-1]
         if name is None:
-            name = seen.get(id(layer))
+            name, _ = seen.get(id(layer), (None, None))
         if name is None:
             kind = type(layer).__name__.lower()
             counter[kind] += 1
             name = f"{kind}{counter[kind]}"
-        seen[id(layer)] = name
+        seen[id(layer)] = name, layer  # kept: the id of a layer that is gone may come again
         if isinstance(x, SparseRows) and not getattr(layer, "accepts_sparse", False):
             x = densify(x)
         with self.scope(name, getattr(layer, "trainable", True)):

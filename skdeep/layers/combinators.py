@@ -21,10 +21,11 @@ def named_layers(layers):
             name, layer = item
         else:
             layer = item
-            kind = type(layer).__name__.lower() if not isinstance(layer, str) else layer
+            kind = layer if isinstance(layer, str) else type(layer).__name__.lower()
             counts[kind] = counts.get(kind, 0) + 1
             name = f"{kind}{counts[kind]}"
-        if not (layer is None or layer == "passthrough" or callable(getattr(layer, "forward", None))):
+        known = layer is None or (isinstance(layer, str) and layer == "passthrough")
+        if isinstance(layer, type) or not (known or callable(getattr(layer, "forward", None))):
             raise TypeError(
                 f"layers must hold layers, (name, layer) pairs or 'passthrough'; got {layer!r}. "
                 "Did you pass a class instead of an instance?"
@@ -47,10 +48,10 @@ def _pairs(layers):
         return []
 
 
-def apply_layers(layers, x):
-    """Run x through layers in order, each in a scope of its name."""
+def apply_layers(pairs, x):
+    """Run x through (name, layer) pairs in order, each in a scope of its name."""
     trace = current_trace()
-    for name, layer in named_layers(layers):
+    for name, layer in pairs:
         if layer is not None and layer != "passthrough":
             x = trace.call(layer, x, name)
     return x
@@ -70,6 +71,8 @@ class NamedLayersMixin:
         if deep:
             for attribute in self._layer_lists:
                 for name, layer in _pairs(getattr(self, attribute)):
+                    if name in self._own():
+                        continue  # fit will complain
                     params[name] = layer
                     if hasattr(layer, "get_params"):
                         inner = layer.get_params(deep=True)
@@ -83,13 +86,26 @@ class NamedLayersMixin:
                 setattr(self, attribute, params.pop(attribute))
             value = getattr(self, attribute)
             pairs = dict(_pairs(value))
-            replaced = {k: params.pop(k) for k in list(params) if k in pairs and k not in self._own()}
+            replaced = {
+                k: params.pop(k) for k in list(params) if k in pairs and k not in self._own()
+            }
             if replaced:
                 setattr(self, attribute, type(value)((pairs | replaced).items()))
         return super().set_params(**params)
 
     def _own(self):
         return type(self)._get_param_names()
+
+    def _named(self, layers):
+        """As :func:`named_layers`, whose names may not be those of parameters."""
+        pairs = named_layers(layers)
+        for name, _ in pairs:
+            if name in self._own():
+                raise ValueError(
+                    f"layer name {name!r} is taken by a parameter of {type(self).__name__}; "
+                    "rename the layer."
+                )
+        return pairs
 
 
 class Sequential(NamedLayersMixin, Layer):
@@ -115,7 +131,7 @@ class Sequential(NamedLayersMixin, Layer):
 
     def forward(self, x):
         """What the last layer gives."""
-        return apply_layers(self.layers, x)
+        return apply_layers(self._named(self.layers), x)
 
 
 class Residual(NamedLayersMixin, Layer):
@@ -152,7 +168,7 @@ class Residual(NamedLayersMixin, Layer):
 
     def forward(self, x):
         """Same shape as the branch's output."""
-        y = apply_layers(self.layers, x)
+        y = apply_layers(self._named(self.layers), x)
         s = x if self.shortcut is None else current_trace().call(self.shortcut, x, "shortcut")
         if y.shape != s.shape:
             raise ValueError(
@@ -196,7 +212,7 @@ class Parallel(NamedLayersMixin, Layer):
         trace = current_trace()
         outputs = [
             x if layer is None or layer == "passthrough" else trace.call(layer, x, name)
-            for name, layer in named_layers(self.branches)
+            for name, layer in self._named(self.branches)
         ]
         if not outputs:
             raise ValueError(f"{describe(self)} needs at least one branch.")

@@ -1,5 +1,7 @@
 """Convolution over images."""
 
+from numbers import Integral
+
 from .. import ops
 from .activation import activate
 from .base import Layer, describe
@@ -10,7 +12,7 @@ __all__ = ["Conv2D"]
 
 def pair(value):
     """(a, b) of an int or a pair."""
-    return (value, value) if isinstance(value, int) else tuple(value)
+    return (value, value) if isinstance(value, Integral) else tuple(value)
 
 
 def same_padding(size, kernel, stride, dilation):
@@ -105,9 +107,7 @@ class Conv2D(Layer):
                 f"{describe(self)} needs (n, h, w, c) input, got {x.shape}; pass images, give the "
                 "estimator input_shape=(h, w, c), or put Reshape before it."
             )
-        kernel, stride, dilation = (
-            pair(v) for v in (self.kernel_size, self.stride, self.dilation)
-        )
+        kernel, stride, dilation = (pair(v) for v in (self.kernel_size, self.stride, self.dilation))
         channels = x.shape[3]
         if self.groups < 1 or channels % self.groups or self.filters % self.groups:
             raise ValueError(

@@ -202,7 +202,7 @@ _FOR_ACTIVATION = {
 
 
 def resolve_initializer(init, activation=None):
-    """The initializer that a name, a callable or a number stands for; "auto" looks at the activation.
+    """The initializer of a name, a callable or a number; "auto" looks at the activation.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 import math
 from importlib import import_module
+from numbers import Integral
 
 from ..graph.op import Op, Row, register
 from ..kernels.conv import CHUNK, conv_pack_transposed, conv_rows, conv_weights, sum_groups
@@ -227,7 +228,7 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
             "(a single grey channel has c = 1)."
         )
     c = x.shape[3]
-    if not isinstance(groups, int) or groups < 1 or c % groups:
+    if not isinstance(groups, Integral) or groups < 1 or c % groups:
         raise ValueError(f"conv2d needs groups that divide the {c} channels, got {groups!r}.")
     if w.ndim != 4 or w.shape[2] != c // groups or w.shape[3] % groups:
         raise ValueError(

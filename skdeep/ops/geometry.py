@@ -1,6 +1,7 @@
 """Sizes of windows that slide over images."""
 
 import math
+from numbers import Integral
 
 TILE = 20_000.0  # ns of work worth a tile of its own
 TILES = 32  # of one row at most, or about that
@@ -37,18 +38,18 @@ def output_size(size, kernel, stride, padding, dilation):
 
 def pair(value, name):
     """A positive int twice, or a pair of them; ValueError otherwise."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or not all(isinstance(v, int) and v >= 1 for v in both):
+    both = (value, value) if isinstance(value, Integral) else tuple(value)
+    if len(both) != 2 or not all(isinstance(v, Integral) and v >= 1 for v in both):
         raise ValueError(f"conv2d needs {name} as a positive int or a pair of them, got {value!r}.")
     return both
 
 
 def padding_pairs(padding):
     """Padding as ((top, bottom), (left, right)), from an int, a pair, or pairs."""
-    both = (padding, padding) if isinstance(padding, int) else tuple(padding)
-    pairs = tuple((v, v) if isinstance(v, int) else tuple(v) for v in both)
+    both = (padding, padding) if isinstance(padding, Integral) else tuple(padding)
+    pairs = tuple((v, v) if isinstance(v, Integral) else tuple(v) for v in both)
     flat = [v for p in pairs for v in p]
-    if len(pairs) != 2 or len(flat) != 4 or not all(isinstance(v, int) and v >= 0 for v in flat):
+    if len(pairs) != 2 or len(flat) != 4 or not all(isinstance(v, Integral) and v >= 0 for v in flat):
         raise ValueError(
             "conv2d needs padding as an int, (vertical, horizontal) or "
             f"((top, bottom), (left, right)), none negative; got {padding!r}."

@@ -25,7 +25,7 @@ class Callback(BaseEstimator):
         """After each run of steps inside an epoch, about ten times a second."""
 
     def on_epoch_end(self, net, *, record, **kwargs):
-        """After each epoch. ``record`` is the epoch's entry in ``history_``; return True to stop."""
+        """After each epoch. ``record`` is its entry in ``history_``; return True to stop."""
 
     def on_fit_end(self, net, **kwargs):
         """After the last epoch, also when training was interrupted."""
@@ -60,9 +60,7 @@ class EarlyStopping(Callback):
     EarlyStopping(monitor='train_loss', patience=3)
     """
 
-    def __init__(
-        self, monitor="valid_loss", patience=10, tol=1e-4, mode="auto", restore_best=True
-    ):
+    def __init__(self, monitor="valid_loss", patience=10, tol=1e-4, mode="auto", restore_best=True):
         self.monitor = monitor
         self.patience = patience
         self.tol = tol

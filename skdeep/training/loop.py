@@ -98,7 +98,8 @@ class Loop:
             total += self._steps(number, order[:whole].reshape(-1, size))
         if whole < n:
             total += self._steps(number, order[whole:].reshape(1, -1))
-        return total / (n if self._weights is None else max(self._weights.sum(), 1e-30))
+        weight = n if self._weights is None else max(float(self._weights.sum()), 1e-30)
+        return float(total) / weight
 
     def order(self, n):
         """Row numbers of an epoch, int32."""

@@ -157,6 +157,9 @@ def resolve_loss(loss, default):
                 f"Unknown loss {loss!r}; choose 'auto', one of {sorted(LOSSES)}, or pass a Loss."
             )
         return LOSSES[name]
-    if not callable(getattr(loss, "forward", None)):
-        raise ValueError(f"loss={loss!r} has no forward(y_true, y_pred); subclass Loss.")
+    if isinstance(loss, type) or not callable(getattr(loss, "forward", None)):
+        raise ValueError(
+            f"loss={loss!r} is no object with forward(y_true, y_pred); pass an instance of a "
+            "subclass of Loss, or a name."
+        )
     return loss

@@ -97,9 +97,7 @@ class Adam(Optimizer):
 
     update = AdamUpdate
 
-    def __init__(
-        self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, clip_norm=None
-    ):
+    def __init__(self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, clip_norm=None):
         self.learning_rate = learning_rate
         self.beta_1 = beta_1
         self.beta_2 = beta_2
@@ -200,8 +198,8 @@ class RMSprop(Optimizer):
 class LBFGS(BaseEstimator):
     """Limited-memory BFGS over the whole training set, by :func:`scipy.optimize.minimize`.
 
-    ``max_epochs`` of the estimator is then the number of iterations; ``batch_size`` and
-    ``shuffle`` have no effect.
+    ``max_epochs`` of the estimator is then the number of iterations; ``batch_size``, ``shuffle``,
+    ``early_stopping``, validation data and callbacks have no effect.
 
     Parameters
     ----------

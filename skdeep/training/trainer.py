@@ -155,8 +155,14 @@ class Trainer:
         filled[:, FIRST_VALUE:] = np.ascontiguousarray(values).view(np.int32)
         losses = np.empty(steps)
         done = self.device.run_steps(
-            table, memories["registers"], filled, memories["index"], orders, memories["loss"],
-            losses, n_threads,
+            table,
+            memories["registers"],
+            filled,
+            memories["index"],
+            orders,
+            memories["loss"],
+            losses,
+            n_threads,
         )
         self.steps_done += done
         return losses[:done]
