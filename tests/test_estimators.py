@@ -56,8 +56,8 @@ INSTANCES = [
         {"random_state": 0, "max_epochs": 30, "optimizer": Adam(1e-2)},
         {
             "layers": [Dense(8, "tanh", l2=1e-2)],
-            "optimizer": LBFGS(tol=1e-2),
-            "max_epochs": 400,
+            "optimizer": LBFGS(tol=0.1),
+            "max_epochs": 2000,
             "random_state": 0,
         },  # fmt: skip
         {"layers": convolutional(), "input_shape": (-1, 1, 1), **common()},

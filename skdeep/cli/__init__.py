@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 
 COMMANDS = {
-    "digits": "search networks on scikit-learn's digits, beside scikit-learn's models (the default)",
+    "digits": "search models on scikit-learn's digits, compare them, draw (the default)",
     "versions": "print versions, the CPU and the code paths in use",
     "warmup": "compile all kernels ahead of time, once for this machine",
 }
@@ -76,7 +76,9 @@ def _parse(argv):
     )
     parser.add_argument("command", nargs="?", default="digits", metavar="command", help="see below")
     parser.add_argument("--output", metavar="FOLDER", help="where digits puts its pictures (.)")
-    parser.add_argument("--quick", action="store_true", default=None, help="a smaller digits search")
+    parser.add_argument(
+        "--quick", action="store_true", default=None, help="a smaller digits search"
+    )
     parser.add_argument("--seed", type=_seed, help="of everything random in digits (0)")
     parser.add_argument(
         "--n-jobs", type=_n_jobs, help="processes of digits and warmup (one per core, at most 4)"

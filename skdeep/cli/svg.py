@@ -130,8 +130,7 @@ def line_chart(series, *, title, x_label, y_label, log=False, width=760, height=
         body.append(_line("grid", x, top, x, bottom))
         body.append(_text(x, bottom + 19, f"{tick:g}", anchor="middle"))
     body.append(
-        f'<rect class="frame" x="{left}" y="{top}" width="{right - left}" '
-        f'height="{bottom - top}"/>'
+        f'<rect class="frame" x="{left}" y="{top}" width="{right - left}" height="{bottom - top}"/>'
     )
     body.append(_text((left + right) / 2, height - 12, x_label, anchor="middle"))
     body.append(_text(20, (top + bottom) / 2, y_label, anchor="middle", turn=-90))
@@ -147,7 +146,7 @@ def line_chart(series, *, title, x_label, y_label, log=False, width=760, height=
 
 
 def _legend(labels, strokes, right, top):
-    wide = 62 + 7.4 * max(map(len, labels))
+    wide = 62 + 6.9 * max(map(len, labels))
     x, y = right - wide - 10, top + 10
     body = [
         f'<rect class="paper" x="{x:.1f}" y="{y}" width="{wide:.1f}" '
@@ -201,7 +200,7 @@ def confusion_matrix_chart(counts, labels, *, title, cell=40):
                 f'fill="{colour}" fill-opacity="{share if v else 0:.3f}"/>'
             )
             if v:
-                kind = "on" if share > 0.6 else None
+                kind = "on" if share > 0.8 else None
                 body.append(_text(x + cell / 2, middle, v, anchor="middle", kind=kind))
     body.append(
         f'<rect class="frame" x="{left}" y="{top}" width="{k * cell}" height="{k * cell}"/>'

@@ -42,15 +42,16 @@ def rewrite(outputs, rule):
 
 
 _INFINITY = float("inf")
-# Operations with inputs (x, w, packed w, bias or None, residual or None) and attributes low, high.
-LINEAR = ("Dense", "Conv2D", "DepthwiseConv2D")
+# Operations with attributes low and high, and inputs (x, w, packed w, bias, residual), or
+# (x, w, bias) where weights are not packed.
+PACKED, PLAIN = ("Dense", "Conv2D"), ("DepthwiseConv2D",)
 RESIDUAL = 4
 # Operations whose last input may be a mask: the result is zero where it is not positive.
-MASKED = ("DenseGradX", "Conv2DGradX")
+MASKED = ("DenseGradX", "Conv2DGradX", "DepthwiseGradX")
 
 
-def _is_unclamped_linear(op):
-    if op is None or type(op).__name__ not in LINEAR:
+def _is_unclamped(op, kinds):
+    if op is None or type(op).__name__ not in kinds:
         return False
     return op.low == -_INFINITY and op.high == _INFINITY
 
@@ -60,7 +61,7 @@ def fuse_activation(op, inputs, uses):
     if type(op).__name__ != "Relu" or uses(op.inputs[0]) != 1:
         return None
     source = inputs[0].op
-    if not _is_unclamped_linear(source):
+    if not _is_unclamped(source, PACKED + PLAIN):
         return None
     return type(source)(*source.inputs, **(source.attributes | {"low": 0.0})).outputs
 
@@ -125,25 +126,33 @@ def fold_batch_norm(op, inputs, uses):
     if type(op).__name__ != "BatchNorm" or uses(op.inputs[0]) != 1:
         return None
     source = inputs[0].op
-    if not _is_unclamped_linear(source) or source.inputs[RESIDUAL] is not None:
+    if not _is_unclamped(source, PACKED + PLAIN):
         return None
-    x, w, packed, bias, _ = source.inputs
     _, gamma, beta, mean, var = inputs
     scale = gamma / OPS["Sqrt"](var + op.eps).output
+
+    def shift(bias):
+        return (-mean if bias is None else bias - mean) * scale + beta
+
+    if type(source).__name__ in PLAIN:
+        x, w, bias = source.inputs
+        return type(source)(x, w * scale, shift(bias), **source.attributes).outputs
+    x, w, packed, bias, residual = source.inputs
+    if residual is not None:
+        return None
     folded = type(packed.op)(w * scale, **packed.op.attributes).output
-    shift = (-mean if bias is None else bias - mean) * scale + beta
-    return type(source)(x, w, folded, shift, None, **source.attributes).outputs
+    return type(source)(x, w, folded, shift(bias), None, **source.attributes).outputs
 
 
 def fuse_residual(op, inputs, uses):
     """A sum with the output of a linear operation becomes the operation's residual input."""
-    if type(op).__name__ != "Add" or inputs[0].shape != inputs[1].shape:
+    if type(op).__name__ != "Add" or None in inputs or inputs[0].shape != inputs[1].shape:
         return None
     for k in (1, 0):
         source = inputs[k].op
         if (
             uses(op.inputs[k]) == 1
-            and _is_unclamped_linear(source)
+            and _is_unclamped(source, PACKED)
             and source.inputs[RESIDUAL] is None
         ):
             head = source.inputs[:RESIDUAL]

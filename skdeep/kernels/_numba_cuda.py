@@ -8,8 +8,7 @@ import numpy as np
 from numba import config, types
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
-if not SIMULATED and find_spec("numba_cuda") is None:
-    raise ImportError("device='cuda' needs numba-cuda: pip install \"skdeep[gpu]\"")
+INSTALLED = find_spec("numba_cuda") is not None
 
 # numba-cuda 0.30 looks up np.row_stack, which NumPy 2.5 removed, while it is imported.
 _missing = not hasattr(np, "row_stack")
@@ -18,8 +17,10 @@ if _missing:
 try:
     from numba import cuda
 
-    if not SIMULATED:
+    if INSTALLED and not SIMULATED:
         import numba.cuda.np.arrayobj  # noqa: F401
+except ImportError:
+    cuda = None
 finally:
     if _missing:
         del np.row_stack
@@ -36,13 +37,15 @@ INTS = types.Array(types.int32, 1, "C")
 TABLE = types.Array(types.int64, 2, "C")
 SIGNATURE = FLOATS, INTS, TABLE, types.int64
 
-LOWEST = np.float32(-np.inf)
-float32 = np.float32
 
 
 def require_gpu():
-    """RuntimeError unless there is a GPU, or its simulator."""
-    if not SIMULATED and not cuda.is_available():
+    """Raise unless programs can run: on a GPU, or in the simulator."""
+    if SIMULATED:
+        return
+    if not INSTALLED:
+        raise ImportError("device='cuda' needs numba-cuda: pip install \"skdeep[gpu]\"")
+    if not cuda.is_available():
         raise RuntimeError("device='cuda': no CUDA GPU was found; use device='cpu'.")
 
 

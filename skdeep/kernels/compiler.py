@@ -189,7 +189,9 @@ def kernel(function=None, *, name=None):
 
 def inline(function):
     """A helper that kernels call; it is compiled into each of them."""
-    return numba.njit(function, forceinline=True, **OPTIONS)
+    return numba.njit(
+        function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS
+    )
 
 
 def expand(function):

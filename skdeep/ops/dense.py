@@ -3,7 +3,7 @@
 import math
 from importlib import import_module
 
-from ..graph.op import OPS, Op, Row, register
+from ..graph.op import Op, Row, register
 from ..kernels.dense import dense_rows, dense_weights
 from ..kernels.gemm import ROWS_OF
 from ..kernels.panels import pack_panels, pack_transposed, panel_count, panel_floats

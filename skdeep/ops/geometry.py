@@ -49,7 +49,11 @@ def padding_pairs(padding):
     both = (padding, padding) if isinstance(padding, Integral) else tuple(padding)
     pairs = tuple((v, v) if isinstance(v, Integral) else tuple(v) for v in both)
     flat = [v for p in pairs for v in p]
-    if len(pairs) != 2 or len(flat) != 4 or not all(isinstance(v, Integral) and v >= 0 for v in flat):
+    if (
+        len(pairs) != 2
+        or len(flat) != 4
+        or not all(isinstance(v, Integral) and v >= 0 for v in flat)
+    ):
         raise ValueError(
             "conv2d needs padding as an int, (vertical, horizontal) or "
             f"((top, bottom), (left, right)), none negative; got {padding!r}."

@@ -31,6 +31,11 @@ class SparseRows(Tensor):
         return self.data, self.indices, self.indptr, self.rows
 
 
+def stored_per_row(parts):
+    """Stored values of an average row, from (data, indices, indptr, ...)."""
+    return parts[0].size / max(parts[2].size - 1, 1)
+
+
 @register
 class SparseDense(Op):
     """y = x w + b for CSR rows x. Inputs: data, indices, indptr, rows, w, b or None."""
@@ -50,8 +55,10 @@ class SparseDense(Op):
     def rows(self):
         *parts, w, b = self.inputs
         n, m = self.output.shape
-        tiles = -(-n // ROWS)
-        return [Row("sparse_dense_forward", [*parts, w, b, self.output, n, m], tiles, 20.0 * n * m)]
+        work = 0.1 * n * m * (1 + stored_per_row(parts))
+        return [
+            Row("sparse_dense_forward", [*parts, w, b, self.output, n, m], -(-n // ROWS), work)
+        ]
 
 
 @register
@@ -67,7 +74,8 @@ class SparseDenseGradW(Op):
         dy = self.inputs[4]
         n, m = dy.shape
         operands = [*self.inputs, self.output, n, self.n_in, m]
-        return [Row("sparse_dense_grad_w", operands, -(-m // LANES), 0.1 * self.n_in * m)]
+        work = 0.1 * m * (self.n_in + 2 * n * stored_per_row(self.inputs))
+        return [Row("sparse_dense_grad_w", operands, -(-m // LANES), work)]
 
 
 @register

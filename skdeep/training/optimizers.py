@@ -23,7 +23,10 @@ class Optimizer(BaseEstimator):
         t = first_step + np.arange(n_steps)
         rate = rates(self.learning_rate, t / steps_per_epoch, max_epochs)
         columns = self._columns(t + 1, rate)
-        return np.stack([np.broadcast_to(c, rate.shape) for c in columns], 1).astype(np.float32)
+        values = np.empty((n_steps, len(columns)), np.float32)
+        for k, column in enumerate(columns):
+            values[:, k] = column
+        return values
 
     def _validate(self):
         clip = self.clip_norm

@@ -172,11 +172,13 @@ def rates(learning_rate, t, max_epochs):
     ValueError
         When a rate is negative or not finite.
     """
-    t = np.asarray(t, float)
     if isinstance(learning_rate, Schedule):
+        t = np.asarray(t, float)
         values = np.broadcast_to(np.asarray(learning_rate.rate(t, max_epochs), float), t.shape)
+        fine = np.isfinite(values).all() and (values >= 0).all()
     else:
-        values = np.full(t.shape, learning_rate, float)
-    if not (np.isfinite(values).all() and (values >= 0).all()):
+        values = np.full(np.shape(t), learning_rate, float)
+        fine = 0 <= learning_rate < np.inf
+    if not fine:
         raise ValueError(f"learning_rate={learning_rate!r} must give finite, non-negative rates.")
     return values

@@ -1,0 +1,309 @@
+"""CUDA twins under the simulator: kernel by kernel, and networks trained end to end."""
+
+import pickle
+import sys
+
+import numpy as np
+import pytest
+from numba import config
+
+from skdeep import NeuralNetClassifier, NeuralNetRegressor, ops
+from skdeep.graph.differentiate import gradients
+from skdeep.graph.program import compile_program, evaluate
+from skdeep.graph.tensor import Tensor
+from skdeep.kernels.cuda import CUDA, TWINS
+from skdeep.kernels.elementwise import BROADCASTS, MAPS
+from skdeep.layers import Conv2D, Dense, Dropout
+from skdeep.ops.dense import Dense as DenseOp
+from skdeep.ops.dense import DenseGradX, PackDense, PackDenseT
+from skdeep.ops.elementwise import Binary, Map
+from skdeep.ops.optimizers import (
+    AdamUpdate,
+    ClipScale,
+    LoadRows,
+    LossTotal,
+    MomentumUpdate,
+    NormalizeWeights,
+    Penalty,
+    RMSpropUpdate,
+    StoreRows,
+)
+from skdeep.training import LBFGS, SGD, Adam
+
+pytestmark = pytest.mark.sim
+
+
+@pytest.fixture(scope="module", autouse=True)
+def simulator():
+    """The simulator waits for its threads in a busy loop, which keeps them waiting in turn."""
+    assert config.ENABLE_CUDASIM, "run this lane with NUMBA_ENABLE_CUDASIM=1"
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    yield
+    sys.setswitchinterval(before)
+
+
+# ---- kernel by kernel --------------------------------------------------------------------------
+
+CASES = {}
+
+
+def case(function):
+    """Register a function of a feeder that returns the outputs to compare."""
+    CASES[function.__name__] = function
+    return function
+
+
+class Feeder:
+    """Makes leaves with values, which it keeps."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+        self.values = {}
+
+    def __call__(self, array):
+        array = np.asarray(array)
+        array = array.astype(np.int32 if array.dtype.kind == "i" else np.float32)
+        leaf = Tensor(array.shape, str(array.dtype), role="data")
+        self.values[leaf] = array
+        return leaf
+
+    def normal(self, *shape):
+        """A leaf of random numbers."""
+        return self(self.rng.normal(size=shape))
+
+
+def _gradients(feed, y, *wrt):
+    return [y, *gradients(y, list(wrt), seed=feed.normal(*y.shape))]
+
+
+@case
+def maps(feed):
+    """Every formula of tensors of one shape."""
+    leaves = [feed.normal(5, 7) for _ in range(3)]
+    outputs = []
+    for name, (_, tensors, numbers) in MAPS.items():
+        attributes = dict(zip(("s", "t"), (-0.4, 0.7)[:numbers]))
+        probe = type("Probe", (Map,), {"kernel": name, "numbers": tuple(attributes)})
+        outputs.append(probe(*leaves[:tensors], **attributes).output)
+    return outputs
+
+
+@case
+def broadcasts(feed):
+    """Every formula of two operands, in the ways shapes can meet."""
+    pairs = [((3, 1, 5), (1, 4, 5)), ((4, 6), (6,)), ((4, 6), (4, 1)), ((1, 1), (2, 3))]
+    pairs = [(feed.normal(*a), feed.normal(*b)) for a, b in pairs]
+    outputs = []
+    for name in BROADCASTS:
+        probe = type("Probe", (Binary,), {"kernel": name})
+        chosen = pairs if name in ("divide", "broadcast") else pairs[:1]
+        outputs += [probe(a, b).output for a, b in chosen]
+        outputs.append(probe(None, pairs[1][0], number=0.3).output)
+    return [*outputs, ops.full((3, 7), 2.5), ops.broadcast_to(pairs[0][0], (3, 4, 5))]
+
+
+@case
+def reductions(feed):
+    """Along the last axis, the first, one in the middle; with a NaN."""
+    x, holes = feed.normal(3, 4, 5), feed.rng.normal(size=(3, 20))
+    holes[1, 7] = np.nan
+    holes = feed(holes)
+    axes = [2, 0, 1, (0, 1), (0, 2), None]
+    outputs = [reduce(x, axis=a) for reduce in (ops.sum, ops.max) for a in axes]
+    outputs += [ops.max(holes, axis=1), ops.max(ops.transpose2d(holes), axis=0)]
+    return [*outputs, ops.mean(x, axis=1)]
+
+
+@case
+def long_reductions(feed):
+    """Runs that are cut into blocks; columns that are cut into chunks."""
+    return [ops.sum(feed.normal(33000)), ops.sum(feed.normal(34, 1030), axis=0)]
+
+
+@case
+def softmax(feed):
+    """Softmax and its logarithm, few and many classes."""
+    outputs = []
+    for x in (feed.normal(3, 5), feed.normal(2, 40)):
+        outputs += _gradients(feed, ops.softmax(x), x)
+        outputs += _gradients(feed, ops.log_softmax(x), x)
+    return outputs
+
+
+@case
+def log_losses(feed):
+    """Of classes and of weights of classes."""
+    z, soft = feed.normal(4, 5), feed(np.abs(feed.rng.normal(size=(4, 5))))
+    classes = feed(np.array([3, 0, 4, 1]))
+    return [
+        *_gradients(feed, ops.softmax_log_loss(z, classes), z),
+        *_gradients(feed, ops.softmax_log_loss(z, soft), z),
+    ]
+
+
+@case
+def dense(feed):
+    """Plain, with everything fused, and both gradients; sizes that are no multiple of a square."""
+    x, w, b, residual = feed.normal(5, 9), feed.normal(9, 6), feed.normal(6), feed.normal(5, 6)
+    dy, mask = feed.normal(5, 6), feed.normal(5, 9)
+    packed = PackDense(w).output
+    return [
+        *_gradients(feed, ops.dense(x, w, b), x, w, b),
+        DenseOp(x, w, packed, b, residual, low=0.0, high=1.0).output,
+        DenseOp(x, w, packed, None, residual).output,
+        DenseGradX(dy, w, PackDenseT(w).output, mask).output,
+    ]
+
+
+@case
+def moving(feed):
+    """What moves elements, of either type."""
+    x, images = feed.normal(6, 5), feed.normal(2, 3, 4, 2)
+    numbers, index = feed(np.arange(6) * 1000), feed(np.array([4, 0, 4]))
+    return [
+        ops.concatenate([x, x, ops.slice_axis(x, 1, 1, 3)]),
+        ops.slice_axis(x, 0, 2, 5),
+        ops.pad2d(images, (1, 0, 2, 1), value=3.0),
+        *_gradients(feed, ops.pad2d(images, (0, 1, 1, 0)), images),
+        ops.transpose2d(x),
+        ops.gather_rows(x, index),
+        ops.gather_rows(numbers, index),
+    ]
+
+
+@case
+def rows(feed):
+    """A block of rows at the end of a data set, there and back."""
+    x, target = feed.normal(5, 3), feed.normal(5, 3)
+    registers = feed(np.array([2, 5] + [0] * 14))
+    block = LoadRows(x, registers, n=4).output
+    return [block, StoreRows(block, target, registers).output]
+
+
+@case
+def optimizers(feed):
+    """Every rule, on weights of its own."""
+    values = np.zeros(16, np.float32)
+    values[2:7] = 0.01, 0.9, 0.99, 1e-3, 0.1
+    registers = feed(values.view(np.int32))
+    g = feed.normal(20)
+    outputs = []
+    for update in (AdamUpdate, MomentumUpdate, RMSpropUpdate):
+        slots = [feed(np.abs(feed.rng.normal(size=20))) for _ in range(update.slots)]
+        outputs.append(update(feed.normal(20), g, *slots, registers, None).output)
+    return outputs
+
+
+@case
+def bookkeeping(feed):
+    """Penalties, clipping, totals; vectors of one tile and of two."""
+    g, w, weights = feed.normal(4100), feed.normal(4100), feed(np.abs(feed.rng.normal(size=9)))
+    penalty = Penalty(w, g, l1=0.01, l2=0.02).output
+    return [
+        penalty,
+        *(ClipScale(t, penalty, limit=limit).output for t, limit in ((g, 1.0), (weights, 1e3))),
+        LossTotal(penalty, weights).output,
+        NormalizeWeights(weights).output,
+    ]
+
+
+@case
+def dropout(feed):
+    """The same elements are dropped."""
+    x, registers = feed.normal(50), feed(np.array([-5, 7] + [0] * 14))
+    return [ops.dropout(x, 0.4, registers, 3)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_twins_agree_with_kernels(name):
+    feed = Feeder()
+    outputs = CASES[name](feed)
+    tokens = {"optimizers": 3, "rows": 1}.get(name, 0)  # outputs that stand for "done"
+    results = {}
+    for device in (None, CUDA()):
+        feeds = {leaf: value.copy() for leaf, value in feed.values.items()}
+        computed = evaluate(outputs, feeds, device=device, guard=name != "long_reductions")
+        results[device] = [*computed[: len(computed) - tokens], *feeds.values()]
+    expected, actual = results.values()
+    for k, (a, b) in enumerate(zip(actual, expected)):
+        if b.dtype == np.int32 or name in ("dropout", "moving", "rows"):
+            np.testing.assert_array_equal(a, b, err_msg=f"array {k}")
+        else:
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=f"array {k}")
+
+
+def test_every_twin_is_compared():
+    of_the_device = {"begin_step", "end_step", "next_block"}
+    compared = {k for build in CASES.values() for k in compile_program(build(Feeder())).kernels}
+    assert compared >= set(TWINS) - of_the_device
+
+
+# ---- networks ----------------------------------------------------------------------------------
+
+RNG = np.random.default_rng(1)
+X = RNG.normal(size=(10, 8)).astype(np.float32)
+Y = RNG.integers(0, 3, 10)
+
+
+def trained(net, y, **fit):
+    """The network trained on both devices: (on the CPU, on the simulated GPU)."""
+    common = {"batch_size": 4, "max_epochs": 2, "random_state": 0, "n_threads": 1}
+    nets = []
+    for device in ("cpu", "cuda"):
+        net.set_params(**common, device=device)
+        nets.append(pickle.loads(pickle.dumps(net)).fit(X, y, **fit))
+    return nets
+
+
+def assert_same(cpu, gpu, tolerance=1e-5):
+    for key, weight in cpu.weights_.items():
+        np.testing.assert_allclose(gpu.weights_[key], weight, atol=tolerance, err_msg=key)
+    for a, b in zip(cpu.history_, gpu.history_, strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], abs=tolerance)
+
+
+def test_classifier_with_adam():
+    net = NeuralNetClassifier([Dense(6, activation="relu")], optimizer=Adam(0.01))
+    cpu, gpu = trained(net, Y)
+    assert_same(cpu, gpu)
+    expected = cpu.predict_proba(X)
+    np.testing.assert_allclose(gpu.predict_proba(X), expected, atol=1e-5)
+    elsewhere = pickle.loads(pickle.dumps(gpu)).set_params(device="cpu")
+    np.testing.assert_allclose(elsewhere.predict_proba(X), expected, atol=1e-5)
+    assert gpu.partial_fit(X, Y).n_iter_ == 3
+
+
+def test_classifier_with_sgd_weights_validation_and_clipping():
+    optimizer = SGD(0.05, momentum=0.9, nesterov=True, clip_norm=0.5)
+    net = NeuralNetClassifier([Dense(6, activation="tanh"), Dropout(0.2)], optimizer=optimizer)
+    weight = np.linspace(0.5, 2, 10)
+    cpu, gpu = trained(net, Y, sample_weight=weight, X_val=X[:5], y_val=Y[:5])
+    assert_same(cpu, gpu)
+    assert gpu.history_[-1]["valid_loss"] == pytest.approx(cpu.history_[-1]["valid_loss"], abs=1e-5)
+
+
+def test_regressor():
+    net = NeuralNetRegressor([Dense(6, activation="gelu")], optimizer=SGD(0.02))
+    y = X @ np.arange(8) / 8
+    cpu, gpu = trained(net, y)
+    assert_same(cpu, gpu)
+    np.testing.assert_allclose(gpu.predict(X[:3]), cpu.predict(X[:3]), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:L-BFGS stopped")
+def test_lbfgs():
+    net = NeuralNetRegressor([Dense(3, activation="tanh")], optimizer=LBFGS())
+    assert_same(*trained(net, X[:, 0] * X[:, 1]), tolerance=1e-4)
+
+
+def test_a_network_without_twins_says_so():
+    net = NeuralNetClassifier([Conv2D(2, 2)], input_shape=(4, 2, 1), device="cuda")
+    with pytest.raises(ValueError, match=r"uses .*conv.* not run on CUDA yet.*device='cpu'"):
+        net.fit(X, Y)
+
+
+def test_non_finite_loss_ends_training():
+    net = NeuralNetRegressor([Dense(3)], optimizer=SGD(1e30), device="cuda", max_epochs=3)
+    with pytest.raises(ValueError, match="training loss became"):
+        net.fit(X, X[:, 0])

@@ -1,0 +1,141 @@
+"""The CUDA device, as far as it goes without numba-cuda, and the two lanes that need more."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import skdeep
+import skdeep.ops  # noqa: F401  (registers kernels and twins)
+from skdeep import NeuralNetClassifier
+from skdeep.kernels import _numba_cuda
+from skdeep.kernels.compiler import KERNELS
+from skdeep.kernels.cuda import CUDA, TWINS, Heap
+
+# Families whose kernels all run on CUDA, and those that do not yet.
+COMPLETE = {
+    "dense", "elementwise", "optimizers", "panels", "random", "reduce", "rows", "shape", "softmax",
+}  # fmt: skip
+CPU_ONLY = {"conv", "depthwise", "normalization", "pool", "sparse"}
+
+
+def family(name):
+    return KERNELS[name].function.__module__.rpartition(".")[2]
+
+
+def test_every_kernel_of_a_complete_family_has_a_twin():
+    assert {family(name) for name in KERNELS} <= COMPLETE | CPU_ONLY
+    assert not [n for n in KERNELS if family(n) in COMPLETE and n not in TWINS]
+    assert not [n for n in KERNELS if family(n) in CPU_ONLY and n in TWINS]
+
+
+def test_twins_stand_below_their_kernels():
+    for name in set(TWINS) & set(KERNELS):
+        assert TWINS[name].function.__module__ == KERNELS[name].function.__module__
+
+
+def test_message_without_numba_cuda(monkeypatch):
+    monkeypatch.setattr(_numba_cuda, "SIMULATED", False)
+    monkeypatch.setattr(_numba_cuda, "INSTALLED", False)
+    net = NeuralNetClassifier(device="cuda")
+    with pytest.raises(ImportError, match=r'pip install "skdeep\[gpu\]"'):
+        net.fit(np.eye(4), [0, 1, 0, 1])
+
+
+def test_importing_skdeep_does_not_import_cuda(run_python):
+    run_python("""
+import sys
+import skdeep, skdeep.ops
+from skdeep import NeuralNetClassifier
+loaded = [m for m in sys.modules if m == "numba_cuda" or m.startswith("numba.cuda")]
+assert not loaded, loaded
+""")
+
+
+class FakeArray(np.ndarray):
+    """A NumPy array with the copying methods of device arrays."""
+
+    def copy_to_device(self, other):
+        self[...] = other
+
+    def copy_to_host(self, other):
+        other[...] = self
+
+
+class FakeTarget:
+    """Memory of a device that is none."""
+
+    @staticmethod
+    def empty(n):
+        return np.full(n, np.nan, np.float32).view(FakeArray)
+
+
+@pytest.fixture
+def device():
+    device = object.__new__(CUDA)
+    device.heap = Heap(FakeTarget, size=256)
+    return device
+
+
+def test_memory_survives_growth(device):
+    numbers, whole = np.arange(100, dtype=np.float32), np.arange(7, dtype=np.int32).reshape(7, 1)
+    a, b = device.upload(numbers), device.upload(whole)
+    before = device.address(a), device.address(b)
+    assert 0 not in before  # which stands for an absent operand
+    large = device.zeros(10_000)
+    assert (device.address(a), device.address(b)) == before
+    np.testing.assert_array_equal(device.download(a), numbers)
+    np.testing.assert_array_equal(device.download(b), whole)
+    assert device.download(b).dtype == np.int32
+    assert not device.download(large).any()
+
+
+def test_memory_is_used_again(device):
+    a, b = device.empty(100), device.empty(40)
+    place = a.start
+    part = device.upload(np.arange(6, dtype=np.int32).reshape(2, 3))[1]
+    del a
+    assert device.empty(90).start == place
+    assert device.empty(60).start not in range(place, place + 100) or b.start > place
+    np.testing.assert_array_equal(device.download(part), [3, 4, 5])  # keeps the whole alive
+    size = device.heap.floats.size
+    for _ in range(50):
+        device.upload(np.zeros(60, np.float32))
+    assert device.heap.floats.size == size
+
+
+def test_write_leaves_the_rest(device):
+    memory = device.zeros(5)
+    device.write(memory, np.ones(2, np.float32))
+    np.testing.assert_array_equal(device.download(memory), [1, 1, 0, 0, 0])
+    device.write(memory, np.ones(0, np.float32))
+
+
+# ---- lanes -------------------------------------------------------------------------------------
+
+
+def run_lane(marker, **environment):
+    """Run the tests with a marker in a process of their own."""
+    here = Path(skdeep.__file__).parents[1]
+    path = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-m", marker, "-p", "no:cacheprovider",
+         str(Path(__file__).parent)],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_simulated_networks():
+    run_lane("sim", NUMBA_ENABLE_CUDASIM="1")
+
+
+@pytest.mark.skipif(find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
+def test_assembly_for_gpus():
+    run_lane("ptx", NUMBA_ENABLE_CUDASIM="0")
