@@ -314,11 +314,11 @@ class BaseMLP(BaseEstimator, ABC):
         predictor = Predictor(
             network, _output_alone, data, trainer.memories, trainer.device, block
         )
-        threads = self._threads()
+        outputs = predictor.bound(data, self._threads())
 
         def evaluate():
             predictor.refresh()
-            return self._score_outputs(y, predictor.run(data, threads)[0], weight)
+            return self._score_outputs(y, outputs()[0], weight)
 
         return evaluate
 

@@ -21,7 +21,7 @@ from .. import ops
 def per_sample(loss, y, output):
     """Loss as one number per sample: further axes are averaged."""
     value = loss.forward(y, output)
-    if value.shape[0] != output.shape[0]:
+    if value.shape[:1] != output.shape[:1]:
         raise ValueError(
             f"{type(loss).__name__}.forward must keep the batch axis: outputs are {output.shape}, "
             f"the loss is {value.shape}."

@@ -22,7 +22,7 @@ from ..training.lbfgs import fit_lbfgs
 from ..training.loop import Loop
 from ..training.losses import resolve_loss
 from ..training.optimizers import LBFGS, Adam, Optimizer
-from ..training.trainer import Trainer
+from ..training.trainer import Trainer, place
 from ._inputs import check_inputs, sample_shape
 
 
@@ -237,7 +237,8 @@ class BaseNeuralNet(
         data = self._data(train)
         if isinstance(optimizer, LBFGS):
             trainer = self._trainer(data, device, None)
-            fit_lbfgs(self, trainer, optimizer, epochs, threads)
+            result = fit_lbfgs(self, trainer, optimizer, epochs, threads)
+            self.callbacks_, self.interrupted_ = [], result.status == -1
             return self._finish(trainer, trainer.vectors())
         trainer = self._trainer(data, device, optimizer)
         if resume and self._resume is not None:
@@ -326,7 +327,7 @@ class BaseNeuralNet(
         key = (what, device.name, self._block(data.n), data.n_columns is None)
         predictor = self._predictors.pop(key, None)  # concurrent callers build their own
         if predictor is None:
-            memories = {role: device.upload(v) for role, v in self._vectors.items()}
+            memories = {role: place(device, v) for role, v in self._vectors.items()}
             predictor = Predictor(
                 self.network_, partial(self._wanted, what), data, memories, device, key[2]
             )

@@ -76,6 +76,13 @@ class Predictor:
         -------
         list of ndarray of float32, one per tensor ``build`` returned
         """
+        return self.bound(data, n_threads)()
+
+    def bound(self, data, n_threads):
+        """A function that does :meth:`run` on the same data again and again, at less cost.
+
+        Its results are overwritten by its next call.
+        """
         blocks = -(-data.n // self.block)
         threads = self.device.workers(max(1, min(n_threads, blocks)))
         while len(self.workers) < threads:
@@ -96,8 +103,13 @@ class Predictor:
                 for t in range(threads)
             ]
         )
-        self.device.run_blocks(tables, registers, self.block, 0, blocks)
-        return [
-            self.device.download(out)[: data.n * int(np.prod(s))].reshape(data.n, *s)
-            for out, s in zip(outputs, self.shapes)
-        ]
+
+        def run():
+            self.device.run_blocks(tables, registers, self.block, 0, blocks)
+            return [
+                self.device.download(out)[: data.n * int(np.prod(s))].reshape(data.n, *s)
+                for out, s in zip(outputs, self.shapes)
+            ]
+
+        run.memories = shared  # the table holds their addresses
+        return run

@@ -68,7 +68,11 @@ def fit_lbfgs(net, trainer, optimizer, max_iterations, n_threads):
     Warns
     -----
     ConvergenceWarning
-        When the iterations run out before the gradient is small.
+        When the iterations or evaluations run out before the gradient is small.
+
+    Returns
+    -------
+    OptimizeResult
     """
 
     def record(loss):
@@ -84,10 +88,11 @@ def fit_lbfgs(net, trainer, optimizer, max_iterations, n_threads):
         "ftol": 64 * np.finfo(float).eps,
     }
     result = minimize_loss(trainer, options, n_threads, record)
-    if result.nit >= max_iterations:
+    if result.status == 1:
         warnings.warn(
-            f"L-BFGS stopped after {result.nit} iterations without converging; raise "
-            "max_epochs or scale the data.",
+            f"L-BFGS stopped after {result.nit} iterations ({result.nfev} evaluations) without "
+            "converging; raise max_epochs or the optimizer's max_evaluations, or scale the data.",
             ConvergenceWarning,
             stacklevel=5,
         )
+    return result

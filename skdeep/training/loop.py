@@ -91,13 +91,15 @@ class Loop:
 
     def train_epoch(self, number):
         """All steps of an epoch; returns the mean loss over samples."""
-        n, size = self.trainer.data.n, self.batch_size
-        order, whole = self.order(n), n - n % size
+        trainer, size = self.trainer, self.batch_size
+        n = trainer.data.n
+        order, whole, steps = self.order(n), n - n % size, -(-n // size)
+        values = trainer.optimizer.registers(trainer.steps_done, steps, steps, self.max_epochs)
         total = 0.0
         if whole:
-            total += self._steps(number, order[:whole].reshape(-1, size))
+            total += self._steps(number, order[:whole].reshape(-1, size), values)
         if whole < n:
-            total += self._steps(number, order[whole:].reshape(1, -1))
+            total += self._steps(number, order[whole:].reshape(1, -1), values[-1:])
         weight = n if self._weights is None else max(float(self._weights.sum()), 1e-30)
         return float(total) / weight
 
@@ -107,16 +109,13 @@ class Loop:
             return self.random_state.permutation(n).astype(np.int32)
         return np.arange(n, dtype=np.int32)
 
-    def _steps(self, number, orders):
+    def _steps(self, number, orders, values):
         """Run batches in chunks; returns the sum of losses times batch weights."""
-        trainer, total, first = self.trainer, 0.0, 0
-        values = trainer.optimizer.registers(
-            trainer.steps_done, len(orders), -(-trainer.data.n // self.batch_size), self.max_epochs
-        )
+        total, first = 0.0, 0
         while first < len(orders):
             part = orders[first : first + self._chunk]
             begin = time.perf_counter()
-            losses = trainer.run(part, values[first : first + len(part)], self.n_threads)
+            losses = self.trainer.run(part, values[first : first + len(part)], self.n_threads)
             took = time.perf_counter() - begin
             first += len(losses)
             if not np.isfinite(losses[-1]):

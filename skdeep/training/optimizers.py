@@ -32,6 +32,12 @@ class Optimizer(BaseEstimator):
         clip = self.clip_norm
         if clip is not None and not clip > 0:
             raise ValueError(f"clip_norm={clip!r} must be positive or None.")
+        for name in ("momentum", "rho", "beta_1", "beta_2"):
+            if not 0 <= getattr(self, name, 0) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be in [0, 1).")
+        for name in ("epsilon", "weight_decay"):
+            if not getattr(self, name, 0) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)!r} must not be negative.")
 
 
 class SGD(Optimizer):
@@ -68,11 +74,6 @@ class SGD(Optimizer):
 
     def _columns(self, t, rate):
         return rate, self.momentum, float(bool(self.nesterov)), rate * self.weight_decay
-
-    def _validate(self):
-        super()._validate()
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum={self.momentum!r} must be in [0, 1).")
 
 
 class Adam(Optimizer):
@@ -115,12 +116,6 @@ class Adam(Optimizer):
 
     def _decay(self, rate):
         return 0.0
-
-    def _validate(self):
-        super()._validate()
-        for name in ("beta_1", "beta_2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be in [0, 1).")
 
 
 class AdamW(Adam):

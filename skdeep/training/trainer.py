@@ -14,6 +14,13 @@ REGISTERS = 16
 FIRST_VALUE = 2  # registers[0] is the seed, [1] the step number
 
 
+def place(device, vector):
+    """A copy of a flat vector in a memory of a device, with the slack that kernels may read."""
+    memory = device.zeros(vector.size)
+    device.write(memory, vector)
+    return memory
+
+
 class Trainer:
     """Owns the memory of a network in training and the programs that change it.
 
@@ -37,7 +44,7 @@ class Trainer:
         self.network, self.objective, self.data = network, objective, data
         self.device, self.optimizer, self.seed = device, optimizer, seed
         size = network.parameters.sizes["parameter"]
-        self.memories = {role: self._place(v) for role, v in vectors.items()}
+        self.memories = {role: place(device, v) for role, v in vectors.items()}
         self.memories["gradient"] = device.zeros(size)
         self.slots = optimizer.update.slots if optimizer is not None else 0
         for k in range(self.slots):
@@ -47,11 +54,6 @@ class Trainer:
         self.memories["registers"] = device.upload(np.zeros(REGISTERS, np.int32))
         self.steps_done = 0
         self._tables = {}
-
-    def _place(self, vector):
-        memory = self.device.zeros(vector.size)
-        self.device.write(memory, vector)
-        return memory
 
     def vectors(self):
         """The weights now, as host arrays that share memory with the device where it can."""
@@ -170,6 +172,7 @@ class Trainer:
     def loss_and_gradient(self, theta, rows, n_threads):
         """Loss over the given rows at a flat parameter vector, and its gradient, in float64."""
         self.device.write(self.memories["parameter"], theta)
+        self.steps_done = 0  # dropout draws the same mask every time: one function is minimised
         loss = self.run(rows[None], np.zeros((1, 0), np.float32), n_threads)[0]
         gradient = self.device.download(self.memories["gradient"])
         return loss, gradient[: theta.size].astype(np.float64)
