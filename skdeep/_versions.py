@@ -42,7 +42,9 @@ def versions():
     usable = [c.name for c in isa.CHOICES.values() if isa.host_flags().issuperset(c.flags)]
     found["python"] = sys.version.split()[0]
     found["platform"] = platform.platform()
-    found["instruction set"] = f"{current.name} ({current.width} lanes; usable: {', '.join(usable)})"
+    found["instruction set"] = (
+        f"{current.name} ({current.width} lanes; usable: {', '.join(usable)})"
+    )
     found["threads"] = str(available_threads())
     found["threading layer"] = numba.config.THREADING_LAYER
     found["device"] = get_config()["device"]

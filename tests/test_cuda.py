@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import skdeep
-import skdeep.ops  # noqa: F401  (registers kernels and twins)
+import skdeep.ops
 from skdeep import NeuralNetClassifier
 from skdeep.kernels import _numba_cuda
 from skdeep.kernels.compiler import KERNELS
@@ -103,10 +103,10 @@ def test_memory_is_used_again(device):
     assert device.empty(90).start == place
     assert device.empty(60).start not in range(place, place + 100) or b.start > place
     np.testing.assert_array_equal(device.download(part), [3, 4, 5])  # keeps the whole alive
-    size = device.heap.floats.size
+    size = device.heap.size
     for _ in range(50):
         device.upload(np.zeros(60, np.float32))
-    assert device.heap.floats.size == size
+    assert device.heap.size == size
 
 
 def test_write_leaves_the_rest(device):
@@ -119,13 +119,13 @@ def test_write_leaves_the_rest(device):
 # ---- lanes -------------------------------------------------------------------------------------
 
 
-def run_lane(marker, **environment):
-    """Run the tests with a marker in a process of their own."""
+def run_lane(marker, tests, **environment):
+    """Run the tests of a lane in a process of their own."""
     here = Path(skdeep.__file__).parents[1]
     path = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-m", marker, "-p", "no:cacheprovider",
-         str(Path(__file__).parent)],
+         str(Path(__file__).parent / tests)],
         env={**os.environ, "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
@@ -134,9 +134,9 @@ def run_lane(marker, **environment):
 
 
 def test_simulated_networks():
-    run_lane("sim", NUMBA_ENABLE_CUDASIM="1")
+    run_lane("sim", "sim", NUMBA_ENABLE_CUDASIM="1")
 
 
 @pytest.mark.skipif(find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
 def test_assembly_for_gpus():
-    run_lane("ptx", NUMBA_ENABLE_CUDASIM="0")
+    run_lane("ptx", "test_ptx.py", NUMBA_ENABLE_CUDASIM="0")

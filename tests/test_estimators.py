@@ -84,7 +84,7 @@ def test_every_public_estimator_is_checked():
     assert checked == public
 
 
-# -- parameters by name ------------------------------------------------------------------------
+# -- parameters by name --------------------------------------------------------------------------
 
 
 def net(**changes):
@@ -182,7 +182,7 @@ def test_grid_search_over_layers_in_a_pipeline(backend, digits):
     np.testing.assert_array_equal(search.predict_proba(X), alone.predict_proba(X))
 
 
-# -- keeping estimators ------------------------------------------------------------------------
+# -- keeping estimators --------------------------------------------------------------------------
 
 
 def dumped(estimator, tmp_path):
@@ -263,7 +263,7 @@ def test_warm_start_goes_on(iris):
     assert warm.n_iter_ == 5 and warm.history_[-1]["train_loss"] == first
 
 
-# -- targets -----------------------------------------------------------------------------------
+# -- targets -------------------------------------------------------------------------------------
 
 
 def classifier(**changes):
@@ -357,7 +357,7 @@ def test_column_vectors_are_taken_with_a_warning(iris):
     assert regressor.predict(X).shape == (150,)
 
 
-# -- inputs ------------------------------------------------------------------------------------
+# -- inputs --------------------------------------------------------------------------------------
 
 
 def spread(X):
@@ -455,7 +455,7 @@ def test_images_and_flat_rows_agree(digits):
     assert net(max_epochs=2, input_shape=(-1, 8, 1)).fit(X, y).input_shape_ == (8, 8, 1)
 
 
-# -- transforming ------------------------------------------------------------------------------
+# -- transforming --------------------------------------------------------------------------------
 
 
 def test_transform_gives_the_activations_of_a_layer(digits):
@@ -486,7 +486,7 @@ def test_networks_give_features_to_other_models(digits):
     assert model.score(X, y) > 0.9
 
 
-# -- weights of samples and classes -------------------------------------------------------------
+# -- weights of samples and classes --------------------------------------------------------------
 
 
 def trained(X, y, sample_weight=None, **changes):

@@ -22,9 +22,9 @@ from skdeep.layers import (
     Dense,
     Dropout,
     Flatten,
-    Glorot,
     GlobalAveragePool2D,
     GlobalMaxPool2D,
+    Glorot,
     He,
     Initializer,
     Layer,
@@ -41,7 +41,7 @@ from skdeep.layers.initializers import INITIALIZERS
 from skdeep.layers.network import Network
 from skdeep.training import SGD, Adam
 
-# -- naive twins, float64 -----------------------------------------------------------------------
+# -- naive twins, float64 ------------------------------------------------------------------------
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
@@ -142,8 +142,10 @@ CASES = [
     (
         MaxPool2D(2, ceil_mode=True),
         IMAGES,
-        lambda x, w, t: naive_pool(np.pad(x, [(0, 0), (0, 0), (0, 1), (0, 0)], constant_values=-9e9),
-                                   (2, 2), (2, 2), np.max),
+        lambda x, w, t: naive_pool(
+            np.pad(x, [(0, 0), (0, 0), (0, 1), (0, 0)], constant_values=-9e9),
+            (2, 2), (2, 2), np.max,
+        ),
     ),  # fmt: skip
     (AveragePool2D(2), IMAGES, lambda x, w, t: naive_pool(x, (2, 2), (2, 2), np.mean)),
     (
@@ -359,7 +361,7 @@ def test_bias_can_start_anywhere(iris):
     np.testing.assert_array_equal(net.fit(*iris).weights_["dense1.b"], start.astype(np.float32))
 
 
-# -- freezing and penalties -----------------------------------------------------------------------
+# -- freezing and penalties ----------------------------------------------------------------------
 
 
 def test_frozen_layers_keep_their_bits(digits):
@@ -412,7 +414,7 @@ def test_penalties_add_to_loss_and_gradient(kind, digits):
     np.testing.assert_array_equal(penalised.weights_["it.b"], plain.weights_["it.b"])
 
 
-# -- batch norm over a training ---------------------------------------------------------------------
+# -- batch norm over a training ------------------------------------------------------------------
 
 
 def test_running_statistics(iris):
@@ -448,7 +450,7 @@ def test_dropout_rate_and_scale(iris):
     np.testing.assert_allclose(net.predict(X), 50.0)
 
 
-# -- whole networks -----------------------------------------------------------------------------------
+# -- whole networks ------------------------------------------------------------------------------
 
 
 def test_a_convolutional_network_agrees_with_numpy(digits):
@@ -517,7 +519,7 @@ def test_nested_layers_have_names(digits):
     assert "mixed.pool.conv2d1.W" not in net.weights_
 
 
-# -- layers of one's own ---------------------------------------------------------------------------------
+# -- layers of one's own -------------------------------------------------------------------------
 
 
 class Swish(Layer):
@@ -614,7 +616,7 @@ def test_anything_with_forward_is_a_layer(iris):
     np.testing.assert_array_equal(net.predict_proba(X), same.predict_proba(X))
 
 
-# -- messages ---------------------------------------------------------------------------------------------
+# -- messages ------------------------------------------------------------------------------------
 
 WRONG = [
     (Conv2D(3), (7,), r"Conv2D 'it' needs \(n, h, w, c\) input, got \(1, 7\)"),

@@ -52,7 +52,7 @@ def public(base):
     return {v for v in values if issubclass(v, base) and v is not base}
 
 
-# -- losses ------------------------------------------------------------------------------------
+# -- losses --------------------------------------------------------------------------------------
 
 
 def naive_log_loss(y, z, s):
@@ -63,7 +63,7 @@ def naive_log_loss(y, z, s):
     return np.logaddexp(0, z) - target * z
 
 
-CLASSES = np.random.RandomState(0).randint(0, 4, 9).astype(np.int32)
+CLASSES = (np.arange(9) % 4).astype(np.int32)
 MANY = (np.random.RandomState(1).rand(9, 3) < 0.5).astype(np.float32)
 NUMBERS = np.random.RandomState(2).randn(9, 3).astype(np.float32)
 
@@ -118,8 +118,6 @@ def test_loss_and_gradient(loss, y, naive, scale):
 @pytest.mark.parametrize("loss,y,naive", LOSS_CASES, ids=LOSS_NAMES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_reported_loss_is_the_weighted_mean(loss, y, naive, weighted):
-    if y is CLASSES:
-        y = y % 3
     X = np.random.RandomState(5).randn(9, 6).astype(np.float32)
     w = np.random.RandomState(6).rand(9) if weighted else None
     kind = NeuralNetClassifier if isinstance(loss, LogLoss) else NeuralNetRegressor
@@ -165,7 +163,7 @@ def test_messages_of_losses(iris):
         NeuralNetClassifier(loss=LogLoss(1.0)).fit(X, y)
 
 
-# -- optimizers --------------------------------------------------------------------------------
+# -- optimizers ----------------------------------------------------------------------------------
 
 
 def sgd(o, w, g, state, t, rate):
@@ -550,7 +548,7 @@ def test_verbose_prints_a_line_per_epoch(iris, capsys):
     assert "iteration    1  train loss" in capsys.readouterr().out
 
 
-# -- being interrupted, and failing ---------------------------------------------------------------
+# -- being interrupted, and failing --------------------------------------------------------------
 
 
 def test_interrupting_keeps_the_weights_so_far(iris):

@@ -130,3 +130,20 @@ def _stop_on_interrupt():
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def children_ignore_interrupt():
+    """Processes started meanwhile never see Ctrl-C.
+
+    The terminal sends it to all processes at once, and only this one is to act on it. Children
+    inherit the mask of the thread that starts them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -29,7 +29,7 @@ from .. import MLPClassifier, NeuralNetClassifier
 from ..kernels.compiler import cache_directory, compiled_in_this_process
 from ..layers import Conv2D, Dense, Dropout, MaxPool2D
 from ..training import Adam
-from . import default_jobs
+from . import children_ignore_interrupt, default_jobs
 from .svg import confusion_matrix_chart, line_chart
 
 FOLDS = 3
@@ -219,7 +219,8 @@ def prepare(models, X, y):
 def start_workers(n_jobs):
     """Have joblib's processes import what they need, so that no search pays for it."""
     if n_jobs > 1:
-        Parallel(n_jobs)(delayed(_imported)() for _ in range(2 * n_jobs))
+        with children_ignore_interrupt():
+            Parallel(n_jobs)(delayed(_imported)() for _ in range(2 * n_jobs))
 
 
 def _imported():

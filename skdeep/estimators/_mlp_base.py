@@ -1,5 +1,6 @@
 """What MLPClassifier and MLPRegressor share: from scikit-learn's parameters to a fitted network."""
 
+import warnings
 from abc import ABC, abstractmethod
 from numbers import Integral, Real
 
@@ -18,12 +19,10 @@ from ..layers import Dense
 from ..layers.network import Network
 from ..training.data import Data
 from ..training.inference import Predictor, block_rows
-from ..training.lbfgs import minimize_loss
+from ..training.lbfgs import FTOL, minimize_loss
 from ..training.optimizers import SGD, Adam
 from ._mlp_training import MLPLoop, MLPTrainer
 from .base import make_device
-
-FTOL = 1e7 * np.finfo(float).eps  # scipy's default: relative decrease at which L-BFGS stops
 
 INPUTS = {"accept_sparse": "csr", "dtype": np.float32, "order": "C", "accept_large_sparse": False}
 
@@ -144,7 +143,7 @@ class BaseMLP(BaseEstimator, ABC):
         rng = check_random_state(self.random_state)
         network = build_network(units, self.activation)
         if fresh:
-            self._start(network, units, rng)
+            self._start(units, rng)
         vectors = self._gather(network)
         if self.solver == "lbfgs":
             trainer = self._trainer(network, Data(X, units[:1], y, weight), vectors, None)
@@ -167,7 +166,7 @@ class BaseMLP(BaseEstimator, ABC):
             raise ValueError(f"hidden_layer_sizes must be > 0, and whole numbers, got {sizes}.")
         return [int(u) for u in sizes]
 
-    def _start(self, network, units, rng):
+    def _start(self, units, rng):
         """Draw the weights as scikit-learn does, in its order, and forget earlier fits."""
         factor = 2.0 if self.activation == "logistic" else 6.0
         self.coefs_, self.intercepts_ = [], []
@@ -178,7 +177,7 @@ class BaseMLP(BaseEstimator, ABC):
         self.n_layers_, self.n_outputs_ = len(units), units[-1]
         self.out_activation_ = self._out_activation()
         self.n_iter_ = self.t_ = 0
-        self._no_improvement_count, self._resume = 0, None
+        self._no_improvement_count, self._resume, self._predictors = 0, None, {}
         for name in ("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"):
             self.__dict__.pop(name, None)
 
@@ -279,7 +278,14 @@ class BaseMLP(BaseEstimator, ABC):
         return SGD(self.learning_rate_init, self.momentum, self.nesterovs_momentum)
 
     def _batch_rows(self, n):
-        return min(200 if self.batch_size == "auto" else int(self.batch_size), n)
+        if self.batch_size == "auto":
+            return min(200, n)
+        if self.batch_size > n:
+            warnings.warn(
+                f"Got batch_size={self.batch_size} for {n} samples; it is clipped to their number.",
+                stacklevel=5,
+            )
+        return min(int(self.batch_size), n)
 
     def _split(self, data, rng):
         """Training and validation parts as (X, y, weight)."""
@@ -311,9 +317,7 @@ class BaseMLP(BaseEstimator, ABC):
         X, y, weight = valid
         data, network = Data(X, trainer.network.input_shape), trainer.network
         block = self._block(data.n)
-        predictor = Predictor(
-            network, _output_alone, data, trainer.memories, trainer.device, block
-        )
+        predictor = Predictor(network, _output_alone, data, trainer.memories, trainer.device, block)
         outputs = predictor.bound(data, self._threads())
 
         def evaluate():
@@ -340,7 +344,7 @@ class BaseMLP(BaseEstimator, ABC):
         X = validate_data(self, X, reset=False, **INPUTS)
         data = Data(X, X.shape[1:])
         device = self._device()
-        key = device.name, self._block(data.n), data.n_columns is None
+        key = device.name, self._block(data.n), data.n_columns is None, self.activation
         known = self._predictors.pop(key, None)  # concurrent callers build their own
         network, predictor = known or self._predictor(data, device, key[1])
         for role, vector in self._gather(network).items():  # somebody may have changed coefs_

@@ -159,9 +159,7 @@ class MLPLoop(Loop):
         net.validation_scores_.append(score)
         if self.verbose:
             print(f"Validation score: {score:f}")
-        net._no_improvement_count = (
-            net._no_improvement_count + 1 if score < best + net.tol else 0
-        )
+        net._no_improvement_count = net._no_improvement_count + 1 if score < best + net.tol else 0
         if score > best:
             net.best_validation_score_ = score
             self.snapshot()

@@ -179,6 +179,8 @@ class BaseNeuralNet(
             if weight_val is not None:
                 weight_val = check_weight(weight_val, X_val, "sample_weight_val")
             return (X, encoded, weight), (X_val, encoded_val, weight_val)
+        if y_val is not None or weight_val is not None:
+            raise ValueError("y_val was passed without X_val.")
         if not self.early_stopping or isinstance(self.optimizer, LBFGS):
             return (X, encoded, weight), None
         # A sample of weight zero counts as absent: it must not make up the validation part.
@@ -217,6 +219,7 @@ class BaseNeuralNet(
                 f"the last layer {self.network_.names[-1]!r} gives {out} per sample, but y needs "
                 f"({self._target.n_outputs},); leave head='auto' to have it appended."
             )
+        self._transform_layer()
         self._vectors = self.network_.initialize(rng)
         self.seed_ = int(rng.randint(2**31 - 1))
         self.history_ = []

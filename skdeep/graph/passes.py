@@ -113,9 +113,7 @@ def split_static(outputs, static_roles=("parameter", "state")):
     for op in order:
         if is_static[id(op)]:
             continue
-        inputs = [
-            None if t is None else leaves.get(id(t)) or new.get(id(t), t) for t in op.inputs
-        ]
+        inputs = [None if t is None else leaves.get(id(t)) or new.get(id(t), t) for t in op.inputs]
         if any(a is not b for a, b in zip(inputs, op.inputs)):
             new.update((id(t), r) for t, r in zip(op.outputs, op.rebuild(inputs).outputs))
     return [new.get(id(t), t) for t in outputs], places, offset

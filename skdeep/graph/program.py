@@ -10,7 +10,9 @@ from .plan import plan_arena
 from .tensor import Tensor
 
 OPERANDS = 28  # operands of one row at most
-PARALLEL_ABOVE = 10_000  # ns of work below which a row runs on one thread
+# A row of less work (in ns) runs on one thread. A fork and join of threads takes about 2 us on idle
+# cores, but a hundred times that when others compete for them.
+PARALLEL_ABOVE = 50_000
 
 
 class Program:
@@ -210,7 +212,11 @@ def evaluate(outputs, feeds, n_threads=1, guard=True, device=None):
         for t, a, b in zip(outputs, results, guarded):
             assert a.tobytes() == b.tobytes(), f"{t} depends on the memory plan"
     for t, value in feeds.items():
-        if isinstance(value, np.ndarray) and value.dtype == leaves[t].dtype and value.flags.writeable:
+        if (
+            isinstance(value, np.ndarray)
+            and value.dtype == leaves[t].dtype
+            and value.flags.writeable
+        ):
             value[...] = memories[t.role][: t.size].view(value.dtype).reshape(t.shape)
     return results
 

@@ -1,11 +1,17 @@
 """The only module that imports numba-cuda (or, under NUMBA_ENABLE_CUDASIM=1, its simulator)."""
 
 import math
+import sys
+import threading
 from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
 from numba import config, types
+
+from . import maths
+from .cuda import TWINS, rebuild
+from .runner import HEADER
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 INSTALLED = find_spec("numba_cuda") is not None
@@ -25,10 +31,6 @@ finally:
     if _missing:
         del np.row_stack
 
-from . import maths
-from .cuda import TWINS, rebuild
-from .runner import HEADER
-
 # A simulated thread is a thread of the operating system: few of them.
 THREADS, EDGE = (16, 4) if SIMULATED else (256, 16)
 
@@ -36,7 +38,6 @@ FLOATS = types.Array(types.float32, 1, "C")
 INTS = types.Array(types.int32, 1, "C")
 TABLE = types.Array(types.int64, 2, "C")
 SIGNATURE = FLOATS, INTS, TABLE, types.int64
-
 
 
 def require_gpu():
@@ -128,6 +129,22 @@ LIBRARY = {
 }
 
 
+class _SimulatedShared:
+    """``cuda.shared`` in the simulator, whose own can give two threads two different arrays."""
+
+    lock = threading.Lock()
+
+    def array(self, shape, dtype):
+        """The array of the block for the line of code that asks."""
+        caller = sys._getframe(1)
+        key = caller.f_code, caller.f_lineno
+        with self.lock:
+            arrays = vars(_simulated_context()).setdefault("skdeep_shared", {})
+            if key not in arrays:
+                arrays[key] = np.empty(shape, str(dtype))
+            return arrays[key]
+
+
 class _Simulated:
     """``cuda`` as code in a simulated thread sees it.
 
@@ -135,10 +152,16 @@ class _Simulated:
     for functions that several threads call; looking it up at each use is.
     """
 
-    def __getattr__(self, name):
-        from numba.cuda.simulator.kernel import _get_kernel_context
+    shared = _SimulatedShared()
 
-        return getattr(_get_kernel_context(), name)
+    def __getattr__(self, name):
+        return getattr(_simulated_context(), name)
+
+
+def _simulated_context():
+    from numba.cuda.simulator.kernel import _get_kernel_context
+
+    return _get_kernel_context()
 
 
 def _finish(function):
@@ -187,9 +210,23 @@ def python_entry(twin):
 
 
 @cache
-def entry(twin):
-    """The kernel of a twin, compiled when first launched."""
+def _kernel(twin):
     return cuda.jit(python_entry(twin))
+
+
+def launcher(twin, blocks):
+    """A function ``launch(f, i, table, row)``; the twin is compiled at the first launch."""
+    if SIMULATED:
+        return lambda *args: _kernel(twin)[blocks, THREADS](*args)
+    from numba.cuda.core import config as settings
+
+    # Small grids are meant: no warnings about them.
+    before = settings.CUDA_LOW_OCCUPANCY_WARNINGS
+    settings.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+    try:
+        return _kernel(twin)[blocks, THREADS]
+    finally:
+        settings.CUDA_LOW_OCCUPANCY_WARNINGS = before
 
 
 def ptx(name, capability):

@@ -29,6 +29,7 @@ SIGNATURE = types.void(types.CPointer(types.int64), types.int64)
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": False, "nogil": True}
 
 KERNELS = {}
+FUNCTIONS = {}  # those with parallel loops, by name
 _lock = threading.RLock()
 _compiled_now = []  # names of what this process had to compile, for messages and tests
 
@@ -62,7 +63,9 @@ def cache_directory():
     ``NUMBA_CACHE_DIR`` first, then ``__pycache__`` beside the kernels, then the user's cache folder.
     """
     user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    bases = [Path(__file__).parent / "__pycache__", Path(user)]
+    bases = [Path(__file__).parent / "__pycache__"]
+    if os.path.isabs(user):  # "~/.cache" it stays for a user without a home
+        bases.append(Path(user))
     if config.CACHE_DIR:
         bases.insert(0, Path(config.CACHE_DIR))
     for base in bases:
@@ -237,7 +240,9 @@ def cached_njit(signature, **options):
     """An ``njit`` function of exactly one signature, compiled on first call and kept on disk."""
 
     def wrap(function):
-        return _LazyFunction(function, signature, {**OPTIONS, **options})
+        lazy = _LazyFunction(function, signature, {**OPTIONS, **options})
+        FUNCTIONS[function.__name__] = lazy
+        return lazy
 
     return wrap
 
@@ -261,6 +266,12 @@ class _LazyFunction:
 
     def __call__(self, *args):
         return self.compiled(*args)
+
+    @property
+    def on_disk(self):
+        """Whether compiled code for this function is waiting on disk."""
+        folder = cache_directory()
+        return folder is not None and (folder / f"{self.function.__name__}.nbi").exists()
 
 
 def compiled_in_this_process():

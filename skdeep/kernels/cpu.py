@@ -65,9 +65,10 @@ def _may_run_parallel():
     if _forked:
         return False
     if threading.current_thread() is not threading.main_thread():
-        if not _started_parallel:
-            return False  # which layer this process has is not known yet
-        if numba.threading_layer() == "workqueue":
+        try:
+            if numba.threading_layer() == "workqueue":
+                return False
+        except ValueError:  # no parallel region has begun: which layer it will be is not known yet
             return False
     _started_parallel = True
     return True
@@ -115,8 +116,9 @@ class CPU:
         missing = [n for n in names if not (KERNELS[n].loaded or KERNELS[n].on_disk)]
         if missing and cache_directory() is not None:
             logging.getLogger("skdeep").warning(
-                "skdeep: compiling %d kernels, once for this machine: %s",
+                "skdeep: compiling %d kernel%s, once for this machine: %s",
                 len(missing),
+                "s" if len(missing) > 1 else "",
                 ", ".join(missing),
             )
         return {name: KERNELS[name].address for name in names}
@@ -127,7 +129,7 @@ class CPU:
             with _threads(n_threads):
                 runner.run_parallel(table)
         else:
-            runner.launch(runner.run_serial, table.ctypes.data, *table.shape)
+            runner.launch(runner.run_serial, table, *table.shape)
 
     def run_steps(self, table, registers, values, index, orders, loss, losses, n_threads=1):
         """Walk a training program once per row of ``orders``; returns the number of steps done."""
@@ -138,18 +140,18 @@ class CPU:
         done = np.zeros(1, np.int64)
         runner.launch(
             runner.steps_serial,
-            table.ctypes.data,
+            table,
             *table.shape,
-            registers.ctypes.data,
-            values.ctypes.data,
+            registers,
+            values,
             values.shape[1],
-            index.ctypes.data,
-            orders.ctypes.data,
+            index,
+            orders,
             orders.shape[1],
-            loss.ctypes.data,
-            losses.ctypes.data,
+            loss,
+            losses,
             len(orders),
-            done.ctypes.data,
+            done,
         )
         return int(done[0])
 
@@ -162,9 +164,9 @@ class CPU:
             table, own = tables[0], registers[0]
             runner.launch(
                 runner.blocks_serial,
-                table.ctypes.data,
+                table,
                 *table.shape,
-                own.ctypes.data,
+                own,
                 block,
                 first,
                 last,

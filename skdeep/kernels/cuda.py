@@ -159,20 +159,24 @@ class Heap:
     """All memory of one device object: one array, so that programs can hold offsets.
 
     Places are given out first fit. A heap that is full moves to an array at least twice as large:
-    offsets stay what they are, and so do programs.
+    offsets stay what they are, and so do programs. Moving needs room for both arrays.
+
+    Parameters
+    ----------
+    target : module or object
+        ``target.empty(n)`` makes a float32 array on the device.
+    size : int
+        Elements of the first array, which is made when something is first allocated.
     """
 
     ALIGN = 32  # elements: a line of the GPU's cache
 
     def __init__(self, target, size=2**16):
-        self.target = target
+        self.target, self.first_size = target, size
+        self.size = self.ALIGN  # nothing lives at offset 0, which stands for an absent operand
+        self.floats = self.ints = None
+        self.free = []
         self.returned = deque()  # filled by finalizers, at any moment
-        # Nothing lives at offset 0, which stands for an absent operand.
-        self.free = [(self.ALIGN, size - self.ALIGN)]
-        self._adopt(target.empty(size))
-
-    def _adopt(self, floats):
-        self.floats, self.ints = floats, floats.view(np.int32)
 
     def _rounded(self, n):
         return -(-max(n, 1) // self.ALIGN) * self.ALIGN
@@ -200,11 +204,13 @@ class Heap:
         self.free = merged
 
     def _grow(self, need):
-        old = self.floats
-        floats = self.target.empty(max(2 * old.size, old.size + need))
-        floats[: old.size].copy_to_device(old)
-        self._adopt(floats)
-        self._release(old.size, floats.size - old.size)
+        old, size = self.floats, max(2 * self.size, self.size + need, self.first_size)
+        self.floats = self.target.empty(size)
+        self.ints = self.floats.view(np.int32)
+        if old is not None:
+            self.floats[: self.size].copy_to_device(old)
+        self._release(self.size, size - self.size)
+        self.size = size
 
     def part(self, memory, n):
         """The first ``n`` elements of a memory as a device array."""
@@ -287,7 +293,7 @@ class CUDA:
         return {name: TWINS[name].number for name in names}
 
     def _launches(self, table):
-        """(kernel, number of blocks, table on the device, row) for every row."""
+        """(function that launches, table on the device, row) for every row."""
         on_device = self.target.to_device(table)
         twins = list(TWINS.values())
         launches = []
@@ -295,13 +301,13 @@ class CUDA:
             twin = twins[row[0]]
             blocks = twin.grid(row[HEADER:], self.target.THREADS, self.target.EDGE)
             if blocks:
-                launches.append((self.target.entry(twin), blocks, on_device, r))
+                launches.append((self.target.launcher(twin, blocks), on_device, r))
         return launches
 
     def _launch(self, launches):
         floats, ints = self.heap.floats, self.heap.ints
-        for kernel, blocks, table, r in launches:
-            kernel[blocks, self.target.THREADS](floats, ints, table, r)
+        for launch, table, r in launches:
+            launch(floats, ints, table, r)
 
     def _row(self, name, operands):
         """A table of one row, beside those of a program."""

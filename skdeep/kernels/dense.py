@@ -97,6 +97,7 @@ def dense_weights(p, tile):
                             lanes)  # fmt: skip
                 i += rows
 
+
 # ---- CUDA twins: a block computes a square of the result, through squares in shared memory -------
 
 

@@ -30,7 +30,7 @@ ZERO, ONE = np.float32(0), np.float32(1)
 
 
 def adam(w, g, m, v, rate, beta1, beta2, epsilon, decay):
-    """One Adam step; ``rate`` carries both bias corrections (Kingma & Ba 2015, end of section 2)."""
+    """One Adam step; ``rate`` has both bias corrections (Kingma & Ba 2015, end of section 2)."""
     m = beta1 * m + (ONE - beta1) * g
     v = beta2 * v + (ONE - beta2) * g * g
     return w - decay * w - rate * m / (sqrt(v) + epsilon), m, v

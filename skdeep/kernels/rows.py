@@ -2,8 +2,8 @@
 
 from .compiler import inline, kernel
 from .cuda import cuda, cuda_twin
-from .simd import WIDTH, fill, load, load_i32, load_n, store, store_n
 from .optimizers import ZERO
+from .simd import WIDTH, fill, load, load_i32, load_n, store, store_n
 
 
 @inline

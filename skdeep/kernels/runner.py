@@ -125,11 +125,17 @@ def _callable(kernel):
     return NATIVE(kernel.address)
 
 
+_NOTHING = np.zeros(2, np.int64)  # where kernels put a result and an error they never have
+_IGNORED = _NOTHING.ctypes.data
+
+
 def launch(kernel, *operands):
-    """Call a kernel from Python, with the interpreter free for other threads meanwhile."""
-    block = np.array(operands, np.int64)
-    nothing = np.zeros(2, np.int64)
-    _callable(kernel)(nothing.ctypes.data, nothing.ctypes.data + 8, block.ctypes.data, 0)
+    """Call a kernel from Python, with the interpreter free for other threads meanwhile.
+
+    An operand is an int or an array, of which the kernel gets the address.
+    """
+    block = np.array([o if isinstance(o, int) else o.ctypes.data for o in operands], np.int64)
+    _callable(kernel)(_IGNORED, _IGNORED + 8, block.ctypes.data, 0)
 
 
 @cached_njit(types.void(TABLE), parallel=True)

@@ -31,7 +31,7 @@ def copy_run(source, target, n):
         store(target + 4 * i, load(source + 4 * i))
         i += WIDTH
     if i < n:
-        store_n(target + 4 * i, load(source + 4 * i), n - i)
+        store_n(target + 4 * i, load_n(source + 4 * i, n - i), n - i)
 
 
 @inline

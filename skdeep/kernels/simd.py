@@ -152,9 +152,7 @@ for _table in (_ARITHMETIC, _INPLACE):
             lambda b, x, y, name=_name: getattr(b, name)(x, y, flags=("contract",)),
         )
 for _function, _name in _COMPARE.items():
-    _register_binary(
-        _function, mask_t, lambda b, x, y, name=_name: b.fcmp_ordered(name, x, y)
-    )
+    _register_binary(_function, mask_t, lambda b, x, y, name=_name: b.fcmp_ordered(name, x, y))
 
 
 @infer_global(operator.neg)
@@ -460,9 +458,7 @@ def mantissa(typingctx, x):
             builder.sub(bits, ir.Constant(VI, [_SQRT_HALF] * WIDTH)),
             ir.Constant(VI, [23] * WIDTH),
         )
-        return builder.bitcast(
-            builder.sub(bits, builder.shl(e, ir.Constant(VI, [23] * WIDTH))), V
-        )
+        return builder.bitcast(builder.sub(bits, builder.shl(e, ir.Constant(VI, [23] * WIDTH))), V)
 
     return vec(vec), emit
 

@@ -27,7 +27,17 @@ def clear(address, n):
 @kernel
 def sparse_dense_forward(p, tile):
     """p = [data, indices, indptr, rows, w, b or 0, y, n, n_out]."""
-    data, indices, indptr, rows, w, b, y, n, m = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8]
+    data, indices, indptr, rows, w, b, y, n, m = (
+        p[0],
+        p[1],
+        p[2],
+        p[3],
+        p[4],
+        p[5],
+        p[6],
+        p[7],
+        p[8],
+    )
     for i in range(tile * ROWS, min(n, (tile + 1) * ROWS)):
         row = load_i32(rows + 4 * i)
         first, last = load_i32(indptr + 4 * row), load_i32(indptr + 4 * row + 4)

@@ -230,6 +230,11 @@ class Layer(BaseEstimator):
         return trace.leaf(trace.parameters.declare(spec))
 
 
+def shown(shape):
+    """A shape for messages: the batch axis is n, whatever its size was while tracing."""
+    return f"({', '.join(['n', *map(str, shape[1:])])})"
+
+
 def describe(layer):
     """How messages name the layer being traced: its class and its path."""
     trace = _TRACE.get(None)

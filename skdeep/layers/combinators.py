@@ -91,6 +91,13 @@ class NamedLayersMixin:
             }
             if replaced:
                 setattr(self, attribute, type(value)((pairs | replaced).items()))
+        known = self.get_params(deep=True) if params else {}
+        for name in {key.partition("__")[0] for key in params} - set(known):
+            layers = [k for a in self._layer_lists for k, _ in _pairs(getattr(self, a))]
+            raise ValueError(
+                f"Invalid parameter {name!r} for estimator {type(self).__name__}. Valid "
+                f"parameters are: {sorted(self._own())!r}, and the names of layers: {layers!r}."
+            )
         return super().set_params(**params)
 
     def _own(self):

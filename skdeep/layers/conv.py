@@ -4,7 +4,7 @@ from numbers import Integral
 
 from .. import ops
 from .activation import activate
-from .base import Layer, describe
+from .base import Layer, describe, shown
 from .initializers import resolve_initializer
 
 __all__ = ["Conv2D"]
@@ -104,7 +104,7 @@ class Conv2D(Layer):
         """(n, h, w, c) to (n, h', w', filters)."""
         if x.ndim != 4:
             raise ValueError(
-                f"{describe(self)} needs (n, h, w, c) input, got {x.shape}; pass images, give the "
+                f"{describe(self)} needs (n, h, w, c) input, got {shown(x.shape)}; pass images, give the "
                 "estimator input_shape=(h, w, c), or put Reshape before it."
             )
         kernel, stride, dilation = (pair(v) for v in (self.kernel_size, self.stride, self.dilation))

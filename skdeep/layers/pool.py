@@ -1,7 +1,7 @@
 """Pooling over windows and over whole images."""
 
 from .. import ops
-from .base import Layer, describe
+from .base import Layer, describe, shown
 from .conv import pair, same_padding
 
 __all__ = ["AveragePool2D", "GlobalAveragePool2D", "GlobalMaxPool2D", "MaxPool2D"]
@@ -10,7 +10,7 @@ __all__ = ["AveragePool2D", "GlobalAveragePool2D", "GlobalMaxPool2D", "MaxPool2D
 def _need_images(layer, x):
     if x.ndim != 4:
         raise ValueError(
-            f"{describe(layer)} needs (n, h, w, c) input, got {x.shape}; put it before Flatten "
+            f"{describe(layer)} needs (n, h, w, c) input, got {shown(x.shape)}; put it before Flatten "
             "and Dense, or give the estimator input_shape=(h, w, c)."
         )
 

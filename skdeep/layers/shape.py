@@ -40,7 +40,7 @@ class Reshape(Layer):
         self.shape = shape
 
     def forward(self, x):
-        """(n, ...) to (n, *shape)."""
+        """(n, ...) to ``(n, *shape)``."""
         try:
             return ops.reshape(x, (x.shape[0], *self.shape))
         except ValueError as error:

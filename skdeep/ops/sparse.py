@@ -56,9 +56,7 @@ class SparseDense(Op):
         *parts, w, b = self.inputs
         n, m = self.output.shape
         work = 0.1 * n * m * (1 + stored_per_row(parts))
-        return [
-            Row("sparse_dense_forward", [*parts, w, b, self.output, n, m], -(-n // ROWS), work)
-        ]
+        return [Row("sparse_dense_forward", [*parts, w, b, self.output, n, m], -(-n // ROWS), work)]
 
 
 @register

@@ -25,7 +25,10 @@ class Callback(BaseEstimator):
         """After each run of steps inside an epoch, about ten times a second."""
 
     def on_epoch_end(self, net, *, record, **kwargs):
-        """After each epoch. ``record`` is its entry in ``history_``; return True to stop."""
+        """After each epoch; return True to stop.
+
+        ``record`` is its entry in ``history_``; keys that a callback adds to it stay there.
+        """
 
     def on_fit_end(self, net, **kwargs):
         """After the last epoch, also when training was interrupted."""

@@ -6,6 +6,8 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
+FTOL = 1e7 * np.finfo(float).eps  # scipy's default: relative decrease at which L-BFGS stops
+
 
 def minimize_loss(trainer, options, n_threads, on_iteration):
     """Minimise the loss over all rows from where the weights are, and leave them at the minimum.
@@ -85,7 +87,7 @@ def fit_lbfgs(net, trainer, optimizer, max_iterations, n_threads):
         "maxfun": optimizer.max_evaluations,
         "maxcor": optimizer.memory,
         "gtol": optimizer.tol,
-        "ftol": 64 * np.finfo(float).eps,
+        "ftol": FTOL,
     }
     result = minimize_loss(trainer, options, n_threads, record)
     if result.status == 1:

@@ -35,8 +35,6 @@ class Trainer:
     device : CPU or CUDA
     optimizer : Optimizer or None
         None: programs compute loss and gradient only (for L-BFGS).
-    penalties : callable or None
-        ``penalties(n)`` gives (l1, l2) to add to every penalised parameter for batches of n.
     seed : int
     """
 

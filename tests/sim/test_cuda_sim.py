@@ -187,11 +187,11 @@ def optimizers(feed):
     values = np.zeros(16, np.float32)
     values[2:7] = 0.01, 0.9, 0.99, 1e-3, 0.1
     registers = feed(values.view(np.int32))
-    g = feed.normal(20)
+    g, scale = feed.normal(20), feed(np.array([0.6]))
     outputs = []
     for update in (AdamUpdate, MomentumUpdate, RMSpropUpdate):
         slots = [feed(np.abs(feed.rng.normal(size=20))) for _ in range(update.slots)]
-        outputs.append(update(feed.normal(20), g, *slots, registers, None).output)
+        outputs.append(update(feed.normal(20), g, *slots, registers, scale).output)
     return outputs
 
 

@@ -1,0 +1,273 @@
+"""``python -m skdeep``: its commands, its messages, its pictures."""
+
+import os
+import pkgutil
+import re
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import skdeep.kernels
+from skdeep.cli import COMMANDS, children_ignore_interrupt, default_jobs, digits, main, warmup
+from skdeep.cli.svg import confusion_matrix_chart, line_chart, linear_ticks, log_ticks
+from skdeep.kernels import compiler
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(root):
+    return [t.text for t in root.iter(f"{SVG}text")]
+
+
+def numbers_inside(root):
+    """Whether everything that is drawn lies on the paper."""
+    width, height = (float(root.get(k)) for k in ("width", "height"))
+    xs, ys = [], []
+    for item in root.iter():
+        xs += [float(item.get(k)) for k in ("x", "x1", "x2") if item.get(k)]
+        ys += [float(item.get(k)) for k in ("y", "y1", "y2") if item.get(k)]
+        for pair in item.get("points", "").split():
+            x, y = map(float, pair.split(","))
+            xs.append(x)
+            ys.append(y)
+    return 0 <= min(xs) and max(xs) <= width and 0 <= min(ys) and max(ys) <= height
+
+
+# -- pictures -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize(
+    "values", [[2.0, 1.0, 0.1, 0.02], [1.0], [3.0, 3.0], [1e-7, 5e3], [np.nan, 1.0, np.inf, 0.5]]
+)
+def test_line_chart_draws_each_line_on_the_paper(values, log):
+    text = line_chart(
+        {"a < b & c": values, "other": [0.5, 0.6]}, title="T & t", x_label="x", y_label="y", log=log
+    )
+    root = ElementTree.fromstring(text)
+    assert numbers_inside(root)
+    assert {"a < b & c", "other", "T & t", "x", "y"} <= set(texts(root))
+    curves = [p for p in root.iter(f"{SVG}polyline") if p.get("stroke-linejoin")]
+    assert [len(p.get("points").split()) for p in curves] == [int(np.isfinite(values).sum()), 2]
+    assert len({p.get("stroke") for p in curves}) == 2
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_line_chart_places_values_by_their_size():
+    def heights(log):
+        text = line_chart({"a": [1.0, 0.1, 0.01]}, title="", x_label="", y_label="", log=log)
+        points = re.search(r'points="(\S+ \S+ \S+)"[^>]*linejoin', text).group(1).split()
+        return [float(p.split(",")[1]) for p in points]
+
+    first, second, third = heights(log=True)
+    assert third - second == pytest.approx(second - first, abs=0.2)
+    first, second, third = heights(log=False)
+    assert (second - first) / (third - second) == pytest.approx(10, rel=0.05)
+
+
+def test_line_chart_refuses_to_draw_nothing():
+    with pytest.raises(ValueError, match="at least one finite value"):
+        line_chart({"a": [np.nan]}, title="", x_label="", y_label="")
+
+
+@pytest.mark.parametrize("low, high", [(0, 1), (-3, 8), (1e-9, 3e-9), (5, 1e7), (0.31, 0.32)])
+def test_linear_ticks_are_round_and_few(low, high):
+    ticks = linear_ticks(low, high)
+    assert 3 <= len(ticks) <= 10
+    assert low - 1e-12 <= ticks[0] and ticks[-1] <= high * (1 + 1e-9)
+    assert np.allclose(np.diff(ticks), ticks[1] - ticks[0])
+
+
+def test_log_ticks_span_many_powers():
+    assert log_ticks(1e-6, 10) == [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10]
+
+
+def test_confusion_matrix_shows_counts_and_marks_mistakes():
+    counts = [[9, 1, 0], [0, 8, 0], [2, 0, 7]]
+    root = ElementTree.fromstring(confusion_matrix_chart(counts, ["a", "b", "<c>"], title="T"))
+    assert numbers_inside(root)
+    assert [t for t in texts(root) if t.isdigit()] == ["9", "1", "8", "2", "7"]
+    assert texts(root).count("<c>") == 2
+    cells = [c for c in root.iter(f"{SVG}rect") if c.get("class") == "cell"]
+    shade = np.array([float(c.get("fill-opacity")) for c in cells]).reshape(3, 3)
+    assert ((shade > 0) == (np.array(counts) > 0)).all()
+    assert shade[2, 0] > shade[0, 1]
+    assert {c.get("fill") for c in cells[::4]}.isdisjoint({c.get("fill") for c in cells[1:4]})
+
+
+# -- command line -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["wramup"], "unknown command 'wramup'; did you mean 'warmup'?"),
+        (["zzz"], "unknown command 'zzz'; There are digits, versions, warmup"),
+        (["versions", "--quick"], "--quick does not go with 'versions'"),
+        (["warmup", "--output", "x"], "--output does not go with 'warmup', only with digits"),
+        (["--n-jobs", "0"], "neither positive nor -1"),
+        (["--seed", "-1"], "not in 0 .. 2"),
+        (["--seed", "abc"], "--seed"),
+    ],
+)
+def test_wrong_command_lines_say_what_is_wrong(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"^  {name} +\w", shown, re.MULTILINE) for name in COMMANDS)
+
+
+def test_versions(capsys):
+    assert main(["versions"]) == 0
+    assert {"skdeep", "numba", "kernel", "instruction"} <= {
+        line.split()[0] for line in capsys.readouterr().out.splitlines()
+    }
+
+
+def test_default_jobs():
+    assert 1 <= default_jobs(None) <= 4
+    assert default_jobs(3) == 3
+    assert default_jobs(-1) >= 1
+
+
+def test_unwritable_folder_is_found_before_the_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(digits, "run", lambda *a, **k: pytest.fail("the work began"))
+    assert main(["--output", str(tmp_path / "file")]) == 2
+    shown = capsys.readouterr().err
+    assert "cannot write" in shown and "--output FOLDER" in shown and str(tmp_path) in shown
+
+
+# -- the main job -------------------------------------------------------------------------------
+
+
+def check_outcome(shown, folder):
+    rows = [line for line in shown.splitlines() if re.search(r"\d\.\d{4}", line)]
+    assert len(rows) == len(digits.contenders())
+    for row in rows:
+        accuracy, loss, fit, search, fits = row.split()[-5:]
+        assert 0.9 < float(accuracy) <= 1
+        assert 0 < float(loss) < 0.5
+        assert 0 <= float(fit) <= float(search)
+        assert int(fits) > 1
+    assert sorted(p.name for p in folder.iterdir()) == sorted([digits.CURVE, digits.MATRIX])
+    for name in (digits.CURVE, digits.MATRIX):
+        ElementTree.fromstring((folder / name).read_text(encoding="utf-8"))
+        assert f"wrote {folder / name}" in shown
+
+
+def test_digits(tmp_path, capsys):
+    folder = tmp_path / "new" / "folder"
+    assert main(["--quick", "--n-jobs", "1", "--output", str(folder)]) == 0
+    check_outcome(capsys.readouterr().out, folder)
+
+
+def test_digits_in_processes_of_its_own(tmp_path):
+    command = [sys.executable, "-m", "skdeep", "digits", "--quick", "--seed", "3", "--n-jobs", "2"]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    check_outcome(done.stdout, tmp_path)
+    unexpected = [s for s in done.stderr.splitlines() if not s.startswith("skdeep: compiling")]
+    assert unexpected == []
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_grids_fit_their_models(quick):
+    for contender in digits.contenders(quick):
+        grid = list(digits.ParameterGrid(contender.grid))
+        assert len(grid) == contender.candidates > 1
+        for parameters in grid:
+            contender.pipeline.set_params(**parameters)
+
+
+# -- Ctrl-C -------------------------------------------------------------------------------------
+
+
+def test_interrupt_ends_the_job_and_not_only_a_fit(monkeypatch, capsys):
+    from skdeep.training import Callback
+
+    class Interrupt(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def run(folder, **kwargs):
+        model = digits.contenders(quick=True)[0].model.set_params(callbacks=[Interrupt()])
+        model.fit(np.zeros((4, 64)), [0, 1, 2, 3])
+        pytest.fail("went on after the interrupt")
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(digits, "run", run)
+    assert main([]) == 130
+    assert "Interrupted." in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="POSIX signal masks")
+def test_children_ignore_interrupts():
+    child = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"
+
+    def run():
+        return subprocess.run([sys.executable, "-c", child], capture_output=True, text=True)
+
+    with children_ignore_interrupt():
+        done = run()
+    assert (done.returncode, done.stdout) == (0, "alive\n")
+    assert run().returncode != 0
+
+
+# -- warmup -------------------------------------------------------------------------------------
+
+
+def run_warmup(names, jobs, folder):
+    code = (
+        f"import sys\nfrom skdeep.cli.warmup import warmup\nsys.exit(warmup({jobs}, {names!r}))\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_warmup_compiles_what_is_missing(jobs, tmp_path):
+    code, shown, _ = run_warmup(["add", "relu"], jobs, tmp_path)
+    assert code == 0
+    assert len(re.findall(r"^  \[[12]/2\] (?:add|relu) +\d+\.\d+ s$", shown, re.MULTILINE)) == 2
+    assert re.search(r"Compiled 2 kernels in \d+\.\d s", shown)
+    assert sorted(p.stem for p in tmp_path.rglob("*") if p.is_file()) == ["add", "relu"]
+    code, shown, errors = run_warmup(["add", "relu", "run_serial", "unknown"], jobs, tmp_path)
+    assert code == 1
+    assert "[1/2]" in shown and "run_serial" in shown and "relu" not in shown
+    assert "KeyError" in shown and "1 did not compile: unknown" in errors
+    code, shown, _ = run_warmup(["add", "run_serial"], jobs, tmp_path)
+    assert code == 0 and "compiled already" in shown
+
+
+def test_warmup_without_a_writable_folder(monkeypatch, capsys):
+    monkeypatch.setattr(compiler, "cache_directory", lambda: None)
+    assert main(["warmup"]) == 1
+    assert "NUMBA_CACHE_DIR" in capsys.readouterr().err
+
+
+def test_warmup_knows_every_kernel():
+    known = set(warmup.compilable())
+    for module in pkgutil.iter_modules(skdeep.kernels.__path__):
+        if "cuda" not in module.name:
+            import_module(f"skdeep.kernels.{module.name}")
+    assert set(compiler.KERNELS) <= set(warmup.compilable()) == known
+    assert {"run_serial", "steps_parallel", "blocks_serial"} <= known
