@@ -187,7 +187,9 @@ TESTED_AS = {
     "NormalizeWeights": "sample_weight",
     "Penalty": "l2",
     "RMSpropUpdate": "RMSprop",
+    "SoftLogLoss": "softmax_log_loss",
     "StoreRows": "predict",
+    "WhereOther": "where",
 }
 
 
@@ -196,7 +198,13 @@ def test_every_operation_is_tested(name):
     """A test mentions it, its function, or what it is the gradient of."""
     forward = re.sub(r"Grad\w*$", "", name)
     function = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", forward).lower()
-    assert words(*TESTS.glob("test_*.py")) & {name, forward, function, TESTED_AS.get(name)}
+    assert words(*TESTS.glob("test_*.py")) & {
+        name,
+        forward,
+        function,
+        TESTED_AS.get(name),
+        TESTED_AS.get(forward),
+    }
 
 
 def test_generic_checks_cover_every_class():

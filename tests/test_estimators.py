@@ -49,21 +49,25 @@ def common(epochs=60):
     return {"random_state": 0, "max_epochs": epochs, "optimizer": Adam(2e-2), "batch_size": 16}
 
 
+def by_lbfgs(kind, l2, tol):
+    """L-BFGS on a problem regular enough to be solved in some hundred iterations."""
+    layers = [Dense(8, "relu", l2=l2)]
+    return kind(layers, optimizer=LBFGS(tol=tol), max_epochs=2000, random_state=0)
+
+
 INSTANCES = [
-    kind(**parameters)
-    for kind in (NeuralNetClassifier, NeuralNetRegressor)
-    for parameters in (
-        {"random_state": 0, "max_epochs": 30, "optimizer": Adam(1e-2)},
-        {
-            "layers": [Dense(8, "tanh", l2=1e-2)],
-            "optimizer": LBFGS(tol=0.1),
-            "max_epochs": 2000,
-            "random_state": 0,
-        },  # fmt: skip
-        {"layers": convolutional(), "input_shape": (-1, 1, 1), **common()},
-        {"layers": [Dense(32, "relu"), BatchNorm(), Dropout(0.1)], **common()},
-        {"layers": [Dense(16, "silu")], "early_stopping": True, "n_iter_no_change": 20, **common()},
-    )
+    by_lbfgs(NeuralNetClassifier, l2=1e-2, tol=0.1),
+    by_lbfgs(NeuralNetRegressor, l2=3e-2, tol=0.1),
+    *(
+        kind(**parameters)
+        for kind in (NeuralNetClassifier, NeuralNetRegressor)
+        for parameters in (
+            {"random_state": 0, "max_epochs": 30, "optimizer": Adam(1e-2)},
+            {"layers": convolutional(), "input_shape": (-1, 1, 1), **common()},
+            {"layers": [Dense(32, "relu"), BatchNorm(), Dropout(0.1)], **common()},
+            {"early_stopping": True, "n_iter_no_change": 20, **common()},
+        )
+    ),
 ]
 
 

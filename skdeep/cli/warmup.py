@@ -36,7 +36,7 @@ def compile_one(name):
 
 def _missing(names):
     known = compilable()
-    return [name for name in names if not known[name].on_disk]
+    return [name for name in names if name not in known or not known[name].on_disk]
 
 
 def warmup(n_jobs=None, names=None):

@@ -60,7 +60,7 @@ def _writable(path):
 def cache_directory():
     """Folder that keeps machine code, or None when no candidate can be written to.
 
-    ``NUMBA_CACHE_DIR`` first, then ``__pycache__`` beside the kernels, then the user's cache folder.
+    ``NUMBA_CACHE_DIR`` first, then ``__pycache__`` beside the kernels, then the user's cache.
     """
     user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     bases = [Path(__file__).parent / "__pycache__"]

@@ -1,7 +1,7 @@
 """Products of CSR rows with a dense matrix.
 
 forward   y[i, f] = b[f] + sum over the stored k of row rows[i]: data[k] * w[indices[k], f]
-gradient  dw[c, f] = sum over i and the stored k of that row with indices[k] == c: data[k] * dy[i, f]
+gradient  dw[c, f] = sum over i, and stored k with indices[k] == c, of data[k] * dy[i, f]
 
 Stored entries are taken in order, so results do not depend on threads.
 """

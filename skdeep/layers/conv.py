@@ -104,8 +104,8 @@ class Conv2D(Layer):
         """(n, h, w, c) to (n, h', w', filters)."""
         if x.ndim != 4:
             raise ValueError(
-                f"{describe(self)} needs (n, h, w, c) input, got {shown(x.shape)}; pass images, give the "
-                "estimator input_shape=(h, w, c), or put Reshape before it."
+                f"{describe(self)} needs (n, h, w, c) input, got {shown(x.shape)}; pass images, "
+                "give the estimator input_shape=(h, w, c), or put Reshape before it."
             )
         kernel, stride, dilation = (pair(v) for v in (self.kernel_size, self.stride, self.dilation))
         channels = x.shape[3]

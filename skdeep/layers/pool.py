@@ -10,8 +10,8 @@ __all__ = ["AveragePool2D", "GlobalAveragePool2D", "GlobalMaxPool2D", "MaxPool2D
 def _need_images(layer, x):
     if x.ndim != 4:
         raise ValueError(
-            f"{describe(layer)} needs (n, h, w, c) input, got {shown(x.shape)}; put it before Flatten "
-            "and Dense, or give the estimator input_shape=(h, w, c)."
+            f"{describe(layer)} needs (n, h, w, c) input, got {shown(x.shape)}; put it before "
+            "Flatten and Dense, or give the estimator input_shape=(h, w, c)."
         )
 
 
