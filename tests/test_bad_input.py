@@ -164,6 +164,10 @@ def test_bad_validation_data():
 def test_bad_class_weights():
     with pytest.raises(ValueError, match="classes that y does not have: .7"):
         net(class_weight={7: 1.0}).fit(X, Y)
+    with pytest.raises(ValueError, match="leave no sample with a positive weight"):
+        net(class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, Y)
+    with pytest.raises(ValueError, match="leave no sample with a positive weight"):
+        net(class_weight={0: 0.0}).fit(X, Y, sample_weight=Y == 0)
     with pytest.raises(ValueError, match="balanced"):
         net(class_weight="even").fit(X, Y)
     with pytest.raises(ValueError, match="pass sample_weight instead"):
@@ -202,7 +206,7 @@ BAD_PARAMETERS = [
     ({"layers": [], "head": None}, "the network has no layer"),
     ({"layers": [Dense(7)], "head": None}, r"the last layer 'dense1' gives \(7,\) per sample"),
     ({"head": Dense(50)}, "leave head='auto'"),
-    ({"layers": [Conv2D(2, 3)]}, r"Conv2D 'conv2d1' needs \(n, h, w, c\) input, got \(1, 4\)"),
+    ({"layers": [Conv2D(2, 3)]}, r"Conv2D 'conv2d1' needs \(n, h, w, c\) input, got \(n, 4\)"),
     ({"layers": [MaxPool2D()]}, r"MaxPool2D 'maxpool2d1' needs \(n, h, w, c\) input"),
     ({"layers": [Conv2D(2, 3)], "input_shape": (2, 2, 1)}, "conv"),
     ({"layers": [MaxPool2D(3)], "input_shape": (2, 2, 1)}, "pool"),

@@ -619,7 +619,7 @@ def test_anything_with_forward_is_a_layer(iris):
 # -- messages ------------------------------------------------------------------------------------
 
 WRONG = [
-    (Conv2D(3), (7,), r"Conv2D 'it' needs \(n, h, w, c\) input, got \(1, 7\)"),
+    (Conv2D(3), (7,), r"Conv2D 'it' needs \(n, h, w, c\) input, got \(n, 7\)"),
     (Conv2D(3, 9), (8, 8, 1), "9"),
     (Conv2D(3, groups=2), (8, 8, 1), "Conv2D 'it': groups=2 must divide"),
     (Conv2D(3, padding="full"), (8, 8, 1), "Conv2D 'it': padding='full' is unknown"),

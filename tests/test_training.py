@@ -640,6 +640,8 @@ def test_history_has_what_it_promises(iris):
     [
         (SGD(-1.0), "learning_rate=-1.0 must give finite, non-negative rates"),
         (Adam(np.nan), "finite"),
+        (Adam(CosineDecay), "must be a number or a Schedule"),
+        (SGD("slow"), "learning_rate='slow' must be a number or a Schedule"),
         (SGD(momentum=1.0), r"momentum=1.0 must be in \[0, 1\)"),
         (RMSprop(rho=1.5), r"rho=1.5 must be in \[0, 1\)"),
         (RMSprop(momentum=-1.0), "momentum"),

@@ -87,7 +87,9 @@ class NeuralNetClassifier(ClassifierMixin, BaseNeuralNet):
     >>> from skdeep import NeuralNetClassifier
     >>> from skdeep.layers import Dense
     >>> X, y = load_iris(return_X_y=True)
-    >>> net = NeuralNetClassifier([Dense(16, activation="relu")], max_epochs=60, random_state=0)
+    >>> from skdeep.training import Adam
+    >>> net = NeuralNetClassifier([Dense(16, activation="relu")], optimizer=Adam(1e-2),
+    ...                           max_epochs=60, random_state=0)
     >>> bool(make_pipeline(StandardScaler(), net).fit(X, y).score(X, y) > 0.9)
     True
     """
@@ -153,7 +155,12 @@ class NeuralNetClassifier(ClassifierMixin, BaseNeuralNet):
             if unknown:
                 raise ValueError(f"class_weight names classes that y does not have: {unknown}.")
         by_class = compute_sample_weight(self.class_weight, labels).astype(np.float32)
-        return by_class if weight is None else by_class * weight
+        total = by_class if weight is None else by_class * weight
+        if not total.sum() > 0:
+            raise ValueError(
+                "class_weight and sample_weight leave no sample with a positive weight."
+            )
+        return total
 
     def _strata(self, encoded):
         if not isinstance(self._target, OneLabel):

@@ -40,7 +40,9 @@ class NeuralNetRegressor(RegressorMixin, BaseNeuralNet):
     >>> from skdeep import NeuralNetRegressor
     >>> from skdeep.layers import Dense
     >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
-    >>> net = NeuralNetRegressor([Dense(32, activation="tanh")], max_epochs=300, random_state=0)
+    >>> from skdeep.training import Adam
+    >>> net = NeuralNetRegressor([Dense(32, activation="tanh")], optimizer=Adam(1e-2),
+    ...                          max_epochs=300, random_state=0)
     >>> bool(net.fit(X, X.ravel() ** 2).score(X, X.ravel() ** 2) > 0.8)
     True
     """

@@ -1,5 +1,7 @@
 """Learning rates that change while training."""
 
+from numbers import Real
+
 import numpy as np
 from sklearn.base import BaseEstimator
 
@@ -170,13 +172,15 @@ def rates(learning_rate, t, max_epochs):
     Raises
     ------
     ValueError
-        When a rate is negative or not finite.
+        When a rate is negative, not finite, or no number.
     """
     if isinstance(learning_rate, Schedule):
         t = np.asarray(t, float)
         values = np.broadcast_to(np.asarray(learning_rate.rate(t, max_epochs), float), t.shape)
         fine = np.isfinite(values).all() and (values >= 0).all()
     else:
+        if not isinstance(learning_rate, Real):
+            raise ValueError(f"learning_rate={learning_rate!r} must be a number or a Schedule.")
         values = np.full(np.shape(t), learning_rate, float)
         fine = 0 <= learning_rate < np.inf
     if not fine:
