@@ -14,12 +14,13 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss
 
 from skdeep import NeuralNetClassifier, NeuralNetRegressor, ops, training
 from skdeep.graph.differentiate import gradients
 from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
-from skdeep.layers import Dense, Dropout
+from skdeep.layers import BatchNorm, Dense, Dropout
 from skdeep.training import (
     LBFGS,
     SGD,
@@ -657,3 +658,15 @@ def test_history_has_what_it_promises(iris):
 def test_messages_of_optimizers(optimizer, message, iris):
     with pytest.raises(ValueError, match=message):
         NeuralNetClassifier(optimizer=optimizer, max_epochs=2).fit(*iris)
+
+
+def test_lbfgs_settles_batch_norm():
+    """After L-BFGS the network in inference has the loss that training reports."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    net = NeuralNetClassifier(
+        [Dense(8), BatchNorm("tanh")], optimizer=LBFGS(), max_epochs=8, random_state=0
+    )
+    with pytest.warns(ConvergenceWarning):
+        net.fit(X, y)
+    assert log_loss(y, net.predict_proba(X)) == pytest.approx(net.history_[-1]["train_loss"], 1e-2)

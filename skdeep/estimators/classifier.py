@@ -46,7 +46,8 @@ class NeuralNetClassifier(ClassifierMixin, BaseNeuralNet):
     tol : float, default=1e-4
         Smallest improvement that counts.
     warm_start : bool, default=False
-        Go on from the weights of the last fit.
+        Go on from the weights of the last fit, with the network of that fit: changes of
+        ``layers`` since then have no effect.
     callbacks : list of Callback or None, default=None
     output_layer : str or None, default=None
         Layer whose activations :meth:`transform` gives; None: the last before the head.

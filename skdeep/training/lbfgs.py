@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
+SETTLE = 80  # evaluations after which batch norm's running averages are those of the last point
 FTOL = 1e7 * np.finfo(float).eps  # scipy's default: relative decrease at which L-BFGS stops
 
 
@@ -60,7 +61,11 @@ def minimize_loss(trainer, options, n_threads, on_iteration):
             stacklevel=5,
         )
     finally:
-        trainer.device.write(trainer.memories["parameter"], best.x.astype(np.float32))
+        theta = best.x.astype(np.float32)
+        trainer.device.write(trainer.memories["parameter"], theta)
+    if trainer.keeps_statistics:
+        for _ in range(SETTLE):  # running averages still hold the points of the line searches
+            trainer.loss_and_gradient(theta, rows, n_threads)
     return best
 
 
@@ -87,7 +92,7 @@ def fit_lbfgs(net, trainer, optimizer, max_iterations, n_threads):
         "maxfun": optimizer.max_evaluations,
         "maxcor": optimizer.memory,
         "gtol": optimizer.tol,
-        "ftol": FTOL,
+        "ftol": float(np.finfo(np.float32).eps),  # smaller decreases are rounding
     }
     result = minimize_loss(trainer, options, n_threads, record)
     if result.status == 1:

@@ -51,6 +51,7 @@ class Trainer:
         self.memories.update(data.upload(device))
         self.memories["registers"] = device.upload(np.zeros(REGISTERS, np.int32))
         self.steps_done = 0
+        self.keeps_statistics = False  # whether a step also updates running averages
         self._tables = {}
 
     def vectors(self):
@@ -66,6 +67,7 @@ class Trainer:
         output, trace = self.network.trace(x, training=True)
         loss = self.objective(y, output)
         share = ops.full((n,), 1.0 / n) if weight is None else NormalizeWeights(weight).output
+        self.keeps_statistics = bool(trace.updates)
         loss, *statistics = optimize([loss, *trace.updates], training=True)
 
         specs = [s for s in self.network.parameters if s.trainable]
