@@ -47,22 +47,27 @@ class Predictor:
         wanted = optimize(wanted, training=False)
         wanted, static, static_size = split_static(wanted)
         self.static = device.zeros(static_size)
-        self.setup = compile_program(list(static), pinned=static)
-        self.setup_table = self._bind(self.setup, {"static": self.static})
+        setup = compile_program(list(static), pinned=static)
+        self.setup_memories = {
+            **memories,
+            "static": self.static,
+            "constants": device.upload(setup.constants),
+            "arena": device.empty(setup.arena_size),
+        }
+        self.setup_table = self._bind(setup, self.setup_memories)
         stores = [
             StoreRows(t, Tensor((1,), role=f"out{k}"), registers).output
             for k, t in enumerate(wanted)
         ]
         self.program = compile_program(stores)
-        self.workers = []  # (registers, arena) per thread
+        self.constants = device.upload(self.program.constants)
+        self.arenas = []  # one per thread
         self.refresh()
 
-    def _bind(self, program, more):
-        memories = {"constants": self.device.upload(program.constants), **self.memories, **more}
-        if "arena" not in memories:
-            memories["arena"] = self.device.empty(program.arena_size)
-        program.memories_kept = memories  # addresses in the table stay valid
-        return program.bind(self.device, {k: self.device.address(m) for k, m in memories.items()})
+    def _bind(self, program, memories):
+        """Table of a program; ``memories`` must live as long as it is used."""
+        addresses = {role: self.device.address(m) for role, m in memories.items()}
+        return program.bind(self.device, addresses)
 
     def refresh(self):
         """Recompute what depends on the weights; call it after they change."""
@@ -85,20 +90,23 @@ class Predictor:
         """
         blocks = -(-data.n // self.block)
         threads = self.device.workers(max(1, min(n_threads, blocks)))
-        while len(self.workers) < threads:
-            arena = self.device.empty(self.program.arena_size)
-            self.workers.append((np.zeros(16, np.int32), arena))
+        while len(self.arenas) < threads:
+            self.arenas.append(self.device.empty(self.program.arena_size))
         outputs = [self.device.empty(data.n * int(np.prod(s))) for s in self.shapes]
         registers = np.zeros((threads, 16), np.int32)
         registers[:, 1] = data.n
         registers = self.device.upload(registers)
-        shared = {**data.upload(self.device), "static": self.static}
-        shared.update((f"out{k}", out) for k, out in enumerate(outputs))
+        shared = {
+            **self.memories,
+            **data.upload(self.device),
+            **{f"out{k}": out for k, out in enumerate(outputs)},
+            "static": self.static,
+            "constants": self.constants,
+        }
         tables = np.stack(
             [
                 self._bind(
-                    self.program,
-                    {**shared, "arena": self.workers[t][1], "registers": registers[t]},
+                    self.program, {**shared, "arena": self.arenas[t], "registers": registers[t]}
                 )
                 for t in range(threads)
             ]
@@ -111,5 +119,5 @@ class Predictor:
                 for out, s in zip(outputs, self.shapes)
             ]
 
-        run.memories = shared  # the table holds their addresses
+        run.memories = shared  # the tables hold their addresses
         return run
