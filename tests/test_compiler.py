@@ -118,3 +118,22 @@ def test_parallel_and_serial_loops_agree(threads):
     assert run(table, registers, values, index, orders, loss, losses) == 2
     assert registers.tolist() == [1, 1, 1] and index.tolist() == [1] * 5
     assert losses.tolist() == [2.0, 2.0]
+
+
+def test_kept_code_is_used_where_nothing_can_be_written(tmp_path):
+    """A folder filled ahead of time serves readers."""
+    code = "from skdeep.kernels import compiler\ncompiler._writable = lambda path: False\n" + SCRIPT
+    run_script(NUMBA_CACHE_DIR=str(tmp_path))
+
+    def read_only(folder):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(folder)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+    found, said = read_only(tmp_path)
+    assert found["folder"] is None and found["compiled"] == [] and "compiling" not in said

@@ -249,7 +249,7 @@ class BaseMLP(BaseEstimator, ABC):
             verbose=self.verbose,
         )
         if valid is not None:
-            loop.snapshot()
+            loop.keep()
         self.n_iter_ = 0
         loop.run()
         if incremental:

@@ -162,7 +162,7 @@ class MLPLoop(Loop):
         net._no_improvement_count = net._no_improvement_count + 1 if score < best + net.tol else 0
         if score > best:
             net.best_validation_score_ = score
-            self.snapshot()
+            self.keep()
 
     def _ends(self):
         """Whether a loss that no longer improves is the end, or only lowers the learning rate."""

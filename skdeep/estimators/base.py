@@ -1,5 +1,6 @@
 """What the classifier and the regressor share: from X and layers to a fitted network."""
 
+import warnings
 from functools import partial
 from numbers import Integral
 
@@ -9,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted
 
-from .. import ops
+from .. import __version__, ops
 from .._config import DEVICES, get_config
 from ..kernels.cpu import CPU, resolve_threads
 from ..layers import Dense
@@ -60,9 +61,11 @@ def check_weight(weight, X, name):
 
 
 def steps_one_by_one(net):
-    """Condition of ``partial_fit``: L-BFGS works on all data at once."""
+    """Condition of ``partial_fit``: neither L-BFGS nor early stopping, which need all data."""
     if isinstance(net.optimizer, LBFGS):
         raise AttributeError("partial_fit needs a step-wise optimizer such as Adam, not LBFGS.")
+    if net.early_stopping:
+        raise AttributeError("partial_fit does not support early_stopping=True.")
     return True
 
 
@@ -72,6 +75,21 @@ class BaseNeuralNet(
     """A network, an objective and an optimizer, held together as an estimator."""
 
     _default_loss = None  # name of the loss that "auto" means
+    _task = None  # "classification" or "regression"
+
+    def set_params(self, **params):
+        """Set parameters, also of layers and of the optimizer, by name.
+
+        ``name__parameter`` reaches inside; an optimizer that is None becomes ``Adam()`` first.
+
+        Returns
+        -------
+        self
+        """
+        inside = any(key.startswith("optimizer__") for key in params)
+        if inside and self.optimizer is None and "optimizer" not in params:
+            self.optimizer = Adam()
+        return super().set_params(**params)
 
     # -- fitting --------------------------------------------------------------------------------
 
@@ -138,7 +156,7 @@ class BaseNeuralNet(
             raise ValueError(
                 f"validation_fraction={self.validation_fraction!r} must be between 0 and 1."
             )
-        resolve_loss(self.loss, self._default_loss)
+        resolve_loss(self.loss, self._default_loss, self._task)
         optimizer = self._optimizer_used()
         if not isinstance(optimizer, (Optimizer, LBFGS)):
             raise ValueError(
@@ -157,13 +175,25 @@ class BaseNeuralNet(
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        X, shape = check_inputs(self, X, reset=reset)
         if reset:
-            self.input_shape_ = sample_shape(self.input_shape, shape, X.shape[1])
+            X, self._given_shape = check_inputs(self, X, reset=True)
+            self.input_shape_ = sample_shape(self.input_shape, self._given_shape, X.shape[1])
+        else:
+            X = self._known_inputs(X)
         weight = None
         if sample_weight is not None:
             weight = check_weight(sample_weight, X, "sample_weight")
         return X, weight
+
+    def _known_inputs(self, X):
+        """X of the kind that fit saw, as rows."""
+        X, shape = check_inputs(self, X, reset=False)
+        if shape not in (self._given_shape, self.input_shape_, (X.shape[1],)):
+            raise ValueError(
+                f"X has samples of shape {shape}, but {type(self).__name__} was fitted on "
+                f"{self.input_shape_}; reshape X, or pass flat rows."
+            )
+        return X
 
     def _total_weight(self, y, weight):
         return weight
@@ -173,14 +203,15 @@ class BaseNeuralNet(
         if X_val is not None:
             if y_val is None:
                 raise ValueError("X_val was passed without y_val.")
-            X_val, _ = check_inputs(self, X_val, reset=False)
+            X_val = self._known_inputs(X_val)
             encoded_val = self._target.encode(y_val)
             check_consistent_length(X_val, encoded_val)
             if weight_val is not None:
                 weight_val = check_weight(weight_val, X_val, "sample_weight_val")
             return (X, encoded, weight), (X_val, encoded_val, weight_val)
         if y_val is not None or weight_val is not None:
-            raise ValueError("y_val was passed without X_val.")
+            name = "y_val" if y_val is not None else "sample_weight_val"
+            raise ValueError(f"{name} was passed without X_val.")
         if not self.early_stopping or isinstance(self.optimizer, LBFGS):
             return (X, encoded, weight), None
         # A sample of weight zero counts as absent: it must not make up the validation part.
@@ -227,7 +258,8 @@ class BaseNeuralNet(
         self._resume = None
 
     def _objective(self):
-        return partial(self._target.loss, resolve_loss(self.loss, self._default_loss))
+        loss = resolve_loss(self.loss, self._default_loss, self._task)
+        return partial(self._target.loss, loss)
 
     def _data(self, part):
         X, y, weight = part
@@ -239,6 +271,12 @@ class BaseNeuralNet(
         threads = self._threads()
         data = self._data(train)
         if isinstance(optimizer, LBFGS):
+            if self.early_stopping or self.callbacks or valid is not None:
+                warnings.warn(
+                    "LBFGS works on all data at once: early_stopping, callbacks and validation "
+                    "data have no effect; use Adam() or another step-wise optimizer for them.",
+                    stacklevel=3,
+                )
             trainer = self._trainer(data, device, None)
             result = fit_lbfgs(self, trainer, optimizer, epochs, threads)
             self.callbacks_, self.interrupted_ = [], result.status == -1
@@ -258,6 +296,8 @@ class BaseNeuralNet(
             n_threads=threads,
             verbose=self.verbose,
             history=self.history_,
+            epochs_done=len(self.history_) if resume else 0,
+            planned_epochs=self.max_epochs,
         )
         self.interrupted_ = loop.run()
         if resume:
@@ -299,9 +339,11 @@ class BaseNeuralNet(
             self._block(data.n),
         )
 
+        run = predictor.bound(data, threads)
+
         def evaluate():
             predictor.refresh()
-            output, losses = predictor.run(data, threads)
+            output, losses = run()
             return {
                 "valid_loss": float(np.average(losses, weights=weight)),
                 "valid_score": self._score_outputs(valid[1], output, weight),
@@ -310,10 +352,15 @@ class BaseNeuralNet(
         return evaluate
 
     def _finish(self, trainer, vectors):
-        self._vectors = {role: v.copy() for role, v in vectors.items()}
-        self.weights_ = self.network_.views(self._vectors)
+        self._keep_vectors({role: v.copy() for role, v in vectors.items()})
         self.n_iter_ = len(self.history_)
-        self._predictors = {}
+
+    def _keep_vectors(self, vectors):
+        """Make flat vectors the fitted weights; predictions hold copies, so views are read-only."""
+        self._vectors, self._predictors = vectors, {}
+        self.weights_ = self.network_.views(vectors)
+        for array in self.weights_.values():
+            array.flags.writeable = False
 
     # -- using ----------------------------------------------------------------------------------
 
@@ -324,8 +371,7 @@ class BaseNeuralNet(
     def _outputs(self, X, what="output"):
         """Rows of network outputs ("output") or of the values of a layer given by name."""
         check_is_fitted(self)
-        X, _ = check_inputs(self, X, reset=False)
-        data = Data(X, self.input_shape_)
+        data = Data(self._known_inputs(X), self.input_shape_)
         device = make_device(self.device or get_config()["device"])
         key = (what, device.name, self._block(data.n), data.n_columns is None)
         predictor = self._predictors.pop(key, None)  # concurrent callers build their own
@@ -386,13 +432,12 @@ class BaseNeuralNet(
         self
         """
         check_is_fitted(self)
-        self._vectors = self.network_.gather(weights)
-        self.weights_ = self.network_.views(self._vectors)
-        self._predictors = {}
+        self._keep_vectors(self.network_.gather(weights))
         return self
 
     def __getstate__(self):
         state = super().__getstate__().copy()
+        state["_skdeep_version"] = __version__
         if "_predictors" in state:
             state["_predictors"] = {}
             state.pop("weights_", None)
@@ -400,8 +445,15 @@ class BaseNeuralNet(
 
     def __setstate__(self, state):
         super().__setstate__(state)
+        version = vars(self).pop("_skdeep_version", None)
+        if version != __version__:
+            warnings.warn(
+                f"This {type(self).__name__} was pickled by skdeep {version}, this is "
+                f"{__version__}; predictions may differ or fail.",
+                stacklevel=2,
+            )
         if "_vectors" in state:
-            self.weights_ = self.network_.views(self._vectors)
+            self._keep_vectors(self._vectors)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "weights_")

@@ -96,6 +96,7 @@ class NeuralNetClassifier(ClassifierMixin, BaseNeuralNet):
     """
 
     _default_loss = "log_loss"
+    _task = "classification"
 
     def __init__(
         self,
@@ -151,10 +152,6 @@ class NeuralNetClassifier(ClassifierMixin, BaseNeuralNet):
         if self.class_weight is None:
             return weight
         labels = self._target.flat_labels(y)
-        if isinstance(self._target, OneLabel) and isinstance(self.class_weight, dict):
-            unknown = set(self.class_weight) - set(self.classes_.tolist())
-            if unknown:
-                raise ValueError(f"class_weight names classes that y does not have: {unknown}.")
         by_class = compute_sample_weight(self.class_weight, labels).astype(np.float32)
         total = by_class if weight is None else by_class * weight
         if not total.sum() > 0:

@@ -48,6 +48,7 @@ class NeuralNetRegressor(RegressorMixin, BaseNeuralNet):
     """
 
     _default_loss = "squared_error"
+    _task = "regression"
 
     def __init__(
         self,

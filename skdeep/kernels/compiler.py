@@ -57,21 +57,31 @@ def _writable(path):
 
 
 @cache
-def cache_directory():
-    """Folder that keeps machine code, or None when no candidate can be written to.
-
-    ``NUMBA_CACHE_DIR`` first, then ``__pycache__`` beside the kernels, then the user's cache.
-    """
-    user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+def _candidates():
+    """Folders where machine code may be: ``NUMBA_CACHE_DIR``, beside the kernels, the user's."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     bases = [Path(__file__).parent / "__pycache__"]
-    if os.path.isabs(user):  # "~/.cache" it stays for a user without a home
-        bases.append(Path(user))
     if config.CACHE_DIR:
         bases.insert(0, Path(config.CACHE_DIR))
-    for base in bases:
-        folder = base / f"skdeep-{source_hash()}"
-        if _writable(folder):
-            return folder
+    if Path(home).is_absolute():
+        bases.append(Path(home))
+    return [base / f"skdeep-{source_hash()}" for base in bases]
+
+
+@cache
+def cache_directory():
+    """Folder that machine code is written to, or None when no candidate can be written to."""
+    return next((folder for folder in _candidates() if _writable(folder)), None)
+
+
+def _find(file):
+    """Path of a kept file, in any candidate folder (also one that is read-only), or None."""
+    for folder in _candidates():
+        try:
+            if (folder / file).exists():
+                return folder / file
+        except OSError:
+            continue
     return None
 
 
@@ -95,14 +105,9 @@ def _compile(function):
     return result.fndesc.llvm_func_name, code
 
 
-def _file(name):
-    folder = cache_directory()
-    return None if folder is None else folder / f"{name}.kernel"
-
-
 def _read(name):
     """Symbol and object code from disk; None when there is none, or it is damaged."""
-    path = _file(name)
+    path = _find(f"{name}.kernel")
     try:
         data = path.read_bytes() if path is not None else b""
     except OSError:
@@ -116,16 +121,16 @@ def _read(name):
 
 def _write(name, symbol, code):
     """Keep object code on disk, in one atomic step; a full disk costs nothing but the file."""
-    path = _file(name)
-    if path is None:
+    folder = cache_directory()
+    if folder is None:
         return
     rest = symbol.encode() + b"\n" + code
+    own = folder / f"{name}.{os.getpid()}.{threading.get_ident()}.tmp"
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
-        os.replace(file.name, path)
+        own.write_bytes(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
+        os.replace(own, folder / f"{name}.kernel")
     except OSError:
-        pass
+        own.unlink(missing_ok=True)
 
 
 @cache
@@ -173,8 +178,7 @@ class CPUKernel:
     @property
     def on_disk(self):
         """Whether compiled code for this kernel is waiting on disk."""
-        path = _file(self.name)
-        return path is not None and path.exists()
+        return _find(f"{self.name}.kernel") is not None
 
 
 def kernel(function=None, *, name=None):
@@ -208,8 +212,12 @@ def expand(function):
 class _Locator(caching._CacheLocator):
     """Keeps one function's files in our folder; the folder's name is the stamp of the sources."""
 
+    def __init__(self, name):
+        kept = _find(f"{name}.nbi")
+        self.folder = cache_directory() if kept is None else kept.parent
+
     def get_cache_path(self):
-        return str(cache_directory())
+        return str(self.folder)
 
     def get_source_stamp(self):
         return source_hash()
@@ -224,7 +232,7 @@ def _disk_cache(function, name):
     class Impl(caching.CompileResultCacheImpl):
         def __init__(self, py_func):
             self._lineno = 0
-            self._locator = _Locator()
+            self._locator = _Locator(name)
             self._filename_base = name
 
     class Cache(caching.FunctionCache):
@@ -256,7 +264,7 @@ class _LazyFunction:
     def compiled(self):
         with _lock:
             dispatcher = numba.njit(self.function, **self.options)
-            if cache_directory() is not None:
+            if cache_directory() is not None or self.on_disk:
                 dispatcher._cache = _disk_cache(self.function, self.function.__name__)
             dispatcher.compile(self.signature)
             if not sum(dispatcher.stats.cache_hits.values()):
@@ -270,8 +278,7 @@ class _LazyFunction:
     @property
     def on_disk(self):
         """Whether compiled code for this function is waiting on disk."""
-        folder = cache_directory()
-        return folder is not None and (folder / f"{self.function.__name__}.nbi").exists()
+        return _find(f"{self.function.__name__}.nbi") is not None
 
 
 def compiled_in_this_process():

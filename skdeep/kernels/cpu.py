@@ -28,7 +28,8 @@ def _after_fork():
     _forked = _started_parallel
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def available_threads():
@@ -114,11 +115,14 @@ class CPU:
     def handles(self, names):
         """Addresses of kernels by name, compiling the missing ones and saying so."""
         missing = [n for n in names if not (KERNELS[n].loaded or KERNELS[n].on_disk)]
-        if missing and cache_directory() is not None:
+        if missing:
             logging.getLogger("skdeep").warning(
-                "skdeep: compiling %d kernel%s, once for this machine: %s",
+                "skdeep: compiling %d kernel%s, %s: %s",
                 len(missing),
                 "s" if len(missing) > 1 else "",
+                "once for this machine"
+                if cache_directory() is not None
+                else "with nowhere to keep them (set NUMBA_CACHE_DIR)",
                 ", ".join(missing),
             )
         return {name: KERNELS[name].address for name in names}

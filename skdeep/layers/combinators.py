@@ -98,6 +98,14 @@ class NamedLayersMixin:
                 f"Invalid parameter {name!r} for estimator {type(self).__name__}. Valid "
                 f"parameters are: {sorted(self._own())!r}, and the names of layers: {layers!r}."
             )
+        for key in params:
+            name, _, inner = key.partition("__")
+            owner = params.get(name, known[name])
+            if inner and not hasattr(owner, "set_params"):
+                raise ValueError(
+                    f"{type(self).__name__}: {key!r} cannot be set, because {name} is {owner!r}; "
+                    f"set {name} to an object first."
+                )
         return super().set_params(**params)
 
     def _own(self):

@@ -102,10 +102,14 @@ class Network:
         Raises
         ------
         ValueError
-            When a name is missing or a shape differs.
+            When a name is missing or unknown, or a shape differs.
         """
         vectors = self.empty_vectors()
-        for name, view in self.views(vectors).items():
+        views = self.views(vectors)
+        unknown = set(weights) - set(views)
+        if unknown:
+            raise ValueError(f"unknown weights {sorted(unknown)}; there are {sorted(views)}.")
+        for name, view in views.items():
             if name not in weights:
                 raise ValueError(f"weight {name!r} is missing; there are {sorted(weights)}.")
             if np.shape(weights[name]) != view.shape:

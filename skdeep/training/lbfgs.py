@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
-SETTLE = 80  # evaluations after which batch norm's running averages are those of the last point
+REMAINDER = 1e-4  # share of the line searches' points that may stay in running averages
 FTOL = 1e7 * np.finfo(float).eps  # scipy's default: relative decrease at which L-BFGS stops
 
 
@@ -63,8 +63,9 @@ def minimize_loss(trainer, options, n_threads, on_iteration):
     finally:
         theta = best.x.astype(np.float32)
         trainer.device.write(trainer.memories["parameter"], theta)
-    if trainer.keeps_statistics:
-        for _ in range(SETTLE):  # running averages still hold the points of the line searches
+    if trainer.momentum > 0:
+        # Batch norm's running averages still hold the points of the line searches.
+        for _ in range(int(np.ceil(np.log(REMAINDER) / np.log(trainer.momentum)))):
             trainer.loss_and_gradient(theta, rows, n_threads)
     return best
 

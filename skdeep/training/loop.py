@@ -2,8 +2,11 @@
 
 import time
 import warnings
+from functools import partial
 
 import numpy as np
+
+from .schedules import rates
 
 CHUNK_SECONDS = 0.1  # how long compiled code runs before Python may react
 
@@ -29,6 +32,9 @@ class Loop:
         Above 0, print a line per epoch.
     history : list of dict
         Appended to; earlier entries (warm start) are kept.
+    epochs_done, planned_epochs : int
+        Where a schedule of learning rates stands and how long it is, when this loop is a piece of
+        a longer training. None: this loop is all of it.
     """
 
     def __init__(
@@ -45,34 +51,41 @@ class Loop:
         n_threads=1,
         verbose=0,
         history=None,
+        epochs_done=0,
+        planned_epochs=None,
     ):
         self.net, self.trainer = net, trainer
         self.batch_size, self.max_epochs, self.shuffle = batch_size, max_epochs, shuffle
         self.random_state, self.callbacks, self.evaluate = random_state, callbacks, evaluate
         self.n_threads, self.verbose = n_threads, verbose
         self.history = [] if history is None else history
-        self.best = None  # vectors of the best epoch, when a callback asked to keep them
+        self.epochs_done = epochs_done
+        self.planned_epochs = max_epochs if planned_epochs is None else planned_epochs
+        self.snapshots = {}  # vectors by position of the callback that asked to keep them
+        self.stopped_by = None  # position of the callback that ended the training
+        self.seen, self._least = None, np.inf  # vectors of the best validation loss, and that loss
+        self.interrupted = False
         self._chunk = 1
         self._weights = trainer.data.arrays.get("weight")
 
     def run(self):
         """Train; returns True when the user interrupted it."""
-        interrupted = False
         self._call("on_fit_begin", max_epochs=self.max_epochs)
         try:
             for _ in range(self.max_epochs):
                 if self.epoch():
                     break
         except KeyboardInterrupt:
-            interrupted = True
+            self.interrupted = True
+            best = "best " if self.snapshots or self.seen is not None else ""
             warnings.warn(
                 f"Training interrupted after {len(self.history)} epochs; the estimator keeps "
-                "the best weights so far.",
+                f"the {best}weights so far.",
                 stacklevel=4,
             )
         finally:
             self._call("on_fit_end")
-        return interrupted
+        return self.interrupted
 
     def epoch(self):
         """One pass over the data; returns True to stop."""
@@ -82,19 +95,27 @@ class Loop:
         record = {"epoch": number, "train_loss": self.train_epoch(number)}
         if self.evaluate is not None:
             record.update(self.evaluate())
+            self._remember(record["valid_loss"])
         record["learning_rate"] = self._rate()
         record["seconds"] = time.perf_counter() - begin
         self.history.append(record)
+        self.epochs_done += 1
         if self.verbose:
             print(_line(record))
-        return any(self._call("on_epoch_end", record=record, snapshot=self.snapshot))
+        for k, callback in enumerate(self.callbacks):
+            keep = partial(self.keep, k)
+            if callback.on_epoch_end(self.net, record=record, snapshot=keep):
+                self.stopped_by = k if self.stopped_by is None else self.stopped_by
+        return self.stopped_by is not None
 
     def train_epoch(self, number):
         """All steps of an epoch; returns the mean loss over samples."""
         trainer, size = self.trainer, self.batch_size
         n = trainer.data.n
         order, whole, steps = self.order(n), n - n % size, -(-n // size)
-        values = trainer.optimizer.registers(trainer.steps_done, steps, steps, self.max_epochs)
+        values = trainer.optimizer.registers(
+            trainer.steps_done, steps, self.epochs_done, self.planned_epochs
+        )
         total = 0.0
         if whole:
             total += self._steps(number, order[:whole].reshape(-1, size), values)
@@ -130,11 +151,10 @@ class Loop:
         return total
 
     def _rate(self):
-        from .schedules import rates
-
-        steps_per_epoch = -(-self.trainer.data.n // self.batch_size)
-        t = np.array([max(self.trainer.steps_done - 1, 0) / steps_per_epoch])
-        return float(rates(self.trainer.optimizer.learning_rate, t, self.max_epochs)[0])
+        """The learning rate of the last step of this epoch."""
+        steps = -(-self.trainer.data.n // self.batch_size)
+        t = np.array([self.epochs_done + (steps - 1) / steps])
+        return float(rates(self.trainer.optimizer.learning_rate, t, self.planned_epochs)[0])
 
     def _diverged(self, epoch, step, loss):
         return (
@@ -143,13 +163,30 @@ class Loop:
             "MinMaxScaler in front), or pass clip_norm=1.0 to the optimizer."
         )
 
-    def snapshot(self):
-        """Remember the weights as they are now."""
-        self.best = {k: v.copy() for k, v in self.trainer.vectors().items()}
+    def _copy(self):
+        return {k: v.copy() for k, v in self.trainer.vectors().items()}
+
+    def keep(self, k=0):
+        """Remember the weights as they are now, for the callback at position ``k``."""
+        self.snapshots[k] = self._copy()
+
+    def _remember(self, loss):
+        """Keep the weights of the best validation loss, in case the user interrupts."""
+        if loss < self._least and not self.snapshots:
+            self._least, self.seen = loss, self._copy()
 
     def result(self):
-        """Vectors to keep: those of the best epoch where one was remembered, else the last."""
-        return self.best if self.best is not None else self.trainer.vectors()
+        """Vectors to keep.
+
+        Those a callback remembered (the one that stopped the training, else the first that did);
+        after an interruption those of the best validation loss; else the last.
+        """
+        if self.snapshots:
+            k = self.stopped_by if self.stopped_by in self.snapshots else min(self.snapshots)
+            return self.snapshots[k]
+        if self.interrupted and self.seen is not None:
+            return self.seen
+        return self.trainer.vectors()
 
     def _call(self, hook, **kwargs):
         return [getattr(c, hook)(self.net, **kwargs) for c in self.callbacks]

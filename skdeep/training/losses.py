@@ -142,7 +142,7 @@ LOSSES = {
 }
 
 
-def resolve_loss(loss, default):
+def resolve_loss(loss, default, task=None):
     """The Loss that a name, an object or "auto" stands for.
 
     Raises

@@ -18,11 +18,14 @@ class Optimizer(BaseEstimator):
 
     update = None
 
-    def registers(self, first_step, n_steps, steps_per_epoch, max_epochs):
-        """Register values of ``n_steps`` steps after ``first_step`` steps: (n_steps, k) float32."""
-        t = first_step + np.arange(n_steps)
-        rate = rates(self.learning_rate, t / steps_per_epoch, max_epochs)
-        columns = self._columns(t + 1, rate)
+    def registers(self, first_step, n_steps, epoch, max_epochs):
+        """Register values of the steps of one epoch: (n_steps, k) float32.
+
+        ``first_step`` steps and ``epoch`` epochs are done already.
+        """
+        step = np.arange(n_steps)
+        rate = rates(self.learning_rate, epoch + step / n_steps, max_epochs)
+        columns = self._columns(first_step + step + 1, rate)
         values = np.empty((n_steps, len(columns)), np.float32)
         for k, column in enumerate(columns):
             values[:, k] = column

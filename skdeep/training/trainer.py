@@ -51,7 +51,7 @@ class Trainer:
         self.memories.update(data.upload(device))
         self.memories["registers"] = device.upload(np.zeros(REGISTERS, np.int32))
         self.steps_done = 0
-        self.keeps_statistics = False  # whether a step also updates running averages
+        self.momentum = 0.0  # the largest of the running averages that a step updates, if any
         self._tables = {}
 
     def vectors(self):
@@ -67,7 +67,7 @@ class Trainer:
         output, trace = self.network.trace(x, training=True)
         loss = self.objective(y, output)
         share = ops.full((n,), 1.0 / n) if weight is None else NormalizeWeights(weight).output
-        self.keeps_statistics = bool(trace.updates)
+        self.momentum = max((t.op.momentum for t in trace.updates), default=0.0)
         loss, *statistics = optimize([loss, *trace.updates], training=True)
 
         specs = [s for s in self.network.parameters if s.trainable]
