@@ -40,8 +40,8 @@ intersphinx_mapping = {
 # One folder of examples per topic; files named plot_*.py are run and their figures shown.
 _here = Path(__file__).parent
 sphinx_gallery_conf = {
-    "examples_dirs": str(_here.parent / "examples"),
-    "gallery_dirs": str(_here / "auto_examples"),
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
     "download_all_examples": False,
     "show_memory": False,
