@@ -1,7 +1,5 @@
 """Sphinx configuration. Build with: sphinx-build -W -b html docs docs/_build/html"""
 
-from pathlib import Path
-
 import skdeep
 
 project = "skdeep"
@@ -38,7 +36,6 @@ intersphinx_mapping = {
 }
 
 # One folder of examples per topic; files named plot_*.py are run and their figures shown.
-_here = Path(__file__).parent
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
