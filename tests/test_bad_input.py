@@ -212,8 +212,8 @@ BAD_PARAMETERS = [
     ({"layers": [MaxPool2D(3)], "input_shape": (2, 2, 1)}, "pool"),
     ({"input_shape": (3, 3, 1)}, r"input_shape=\(3, 3, 1\) does not fit X: one sample has 4 feat"),
     ({"input_shape": (-1, 3, 1)}, r"input_shape=\(-1, 3, 1\) does not fit X"),
-    ({"input_shape": (-1, -1)}, "at most one of them -1"),
-    ({"input_shape": (0, 4)}, "must be positive sizes"),
+    ({"input_shape": (-1, -1)}, "may have one -1 only"),
+    ({"input_shape": (0, 4)}, "must be a tuple of positive integers"),
 ]  # fmt: skip
 
 
@@ -236,7 +236,7 @@ def test_what_is_no_layer(layers):
 
 
 def test_layers_that_are_no_list():
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="must be a list of layers, or None"):
         net(layers=Dense(3)).fit(X, Y)
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
+from .._validation import SHAPE
+
 
 def check_inputs(estimator, X, *, reset):
     """X as C-contiguous float32 rows (or CSR), and the shape its samples came in.
@@ -52,13 +54,13 @@ def sample_shape(input_shape, given, n_features):
     """
     if input_shape is None:
         return tuple(given)
+    if not SHAPE.holds(input_shape):
+        raise ValueError(f"input_shape={input_shape!r} must be {SHAPE.text}.")
     shape = tuple(int(s) for s in input_shape)
     free = shape.count(-1)
     known = math.prod(s for s in shape if s != -1)
-    if free > 1 or any(s < 1 and s != -1 for s in shape):
-        raise ValueError(
-            f"input_shape={input_shape!r} must be positive sizes, at most one of them -1."
-        )
+    if free > 1:
+        raise ValueError(f"input_shape={input_shape!r} may have one -1 only.")
     if free and known and n_features % known == 0:
         return tuple(n_features // known if s == -1 else s for s in shape)
     if not free and known == n_features:

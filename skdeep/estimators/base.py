@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 
 from .. import __version__, ops
 from .._config import DEVICES, get_config
+from .._validation import NOT_NEGATIVE
 from ..kernels.cpu import CPU, resolve_threads
 from ..layers import Dense
 from ..layers.combinators import NamedLayersMixin
@@ -162,8 +163,11 @@ class BaseNeuralNet(
             raise ValueError(
                 f"optimizer={optimizer!r} must be an optimizer object such as Adam(1e-3) or None."
             )
-        if isinstance(optimizer, Optimizer):
-            optimizer._validate()
+        optimizer._validate()
+        if not NOT_NEGATIVE.holds(self.tol):
+            raise ValueError(f"tol={self.tol!r} must be {NOT_NEGATIVE.text}.")
+        if not isinstance(self.layers, (list, tuple, type(None))):
+            raise ValueError(f"layers={self.layers!r} must be a list of layers, or None.")
         if not isinstance(self.callbacks, (list, tuple, type(None))):
             raise ValueError(f"callbacks={self.callbacks!r} must be a list of callbacks or None.")
 

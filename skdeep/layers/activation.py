@@ -3,6 +3,7 @@
 from functools import partial
 
 from .. import ops
+from .._validation import NUMBER, optional
 from .base import Layer
 
 __all__ = ["Activation"]
@@ -61,6 +62,8 @@ class Activation(Layer):
     >>> Activation("leaky_relu", alpha=0.2)
     Activation(alpha=0.2, function='leaky_relu')
     """
+
+    _rules = {"alpha": optional(NUMBER)}
 
     def __init__(self, function="relu", *, alpha=None):
         self.function = function

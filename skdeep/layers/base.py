@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sklearn.base import BaseEstimator
 
+from .._validation import check_parameters
 from ..graph.tensor import Tensor
 from ..ops.sparse import SparseRows, densify
 from .initializers import resolve_initializer
@@ -124,7 +125,17 @@ class Trace:
             x = densify(x)
         with self.scope(name, getattr(layer, "trainable", True)):
             path = ".".join(self.path)
-            y = layer.forward(x)
+            where = describe(layer)
+            try:
+                check_parameters(layer, where)
+                y = layer.forward(x)
+            except ValueError as error:
+                if getattr(error, "names_layer", False) or str(error).startswith(where):
+                    error.names_layer = True
+                    raise
+                named = ValueError(f"{where}: {error}")
+                named.names_layer = True
+                raise named from error
             if not isinstance(y, Tensor):
                 raise TypeError(
                     f"layer {path!r} ({type(layer).__name__}) must return a Tensor from "

@@ -3,6 +3,7 @@
 from numbers import Integral
 
 from .. import ops
+from .._validation import COUNT, COUNT_PAIR, NOT_NEGATIVE, PADDING
 from .activation import activate
 from .base import Layer, describe, shown
 from .initializers import resolve_initializer
@@ -54,6 +55,17 @@ class Conv2D(Layer):
     16
     """
 
+    _rules = {
+        "filters": COUNT,
+        "kernel_size": COUNT_PAIR,
+        "stride": COUNT_PAIR,
+        "dilation": COUNT_PAIR,
+        "padding": PADDING,
+        "groups": COUNT,
+        "l1": NOT_NEGATIVE,
+        "l2": NOT_NEGATIVE,
+    }
+
     def __init__(
         self,
         filters=32,
@@ -92,11 +104,6 @@ class Conv2D(Layer):
             return tuple(
                 same_padding(s, k, t, d)
                 for s, k, t, d in zip(x.shape[1:3], kernel, stride, dilation)
-            )
-        if isinstance(self.padding, str):
-            raise ValueError(
-                f"{describe(self)}: padding={self.padding!r} is unknown; use 'valid', 'same', "
-                "an int, a pair or a pair of pairs."
             )
         return self.padding
 

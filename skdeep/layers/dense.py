@@ -1,6 +1,7 @@
 """Fully connected layer."""
 
 from .. import ops
+from .._validation import COUNT, NOT_NEGATIVE
 from .activation import activate
 from .base import Layer
 from .initializers import resolve_initializer
@@ -56,6 +57,7 @@ class Dense(Layer):
         self.l2 = l2
         self.trainable = trainable
 
+    _rules = {"units": COUNT, "l1": NOT_NEGATIVE, "l2": NOT_NEGATIVE}
     accepts_sparse = True
 
     def forward(self, x):

@@ -1,6 +1,7 @@
 """Normalisation layers."""
 
 from .. import ops
+from .._validation import POSITIVE, SHARE
 from .activation import activate
 from .base import Layer, current_trace
 
@@ -33,6 +34,8 @@ class BatchNorm(Layer):
     >>> BatchNorm(activation="relu")
     BatchNorm(activation='relu')
     """
+
+    _rules = {"momentum": SHARE, "epsilon": POSITIVE}
 
     def __init__(self, activation=None, *, momentum=0.9, epsilon=1e-5, trainable=True):
         self.activation = activation

@@ -1,7 +1,8 @@
 """Layers that draw random numbers while training."""
 
 from .. import ops
-from .base import Layer, current_trace, describe
+from .._validation import SHARE
+from .base import Layer, current_trace
 
 __all__ = ["Dropout"]
 
@@ -25,13 +26,13 @@ class Dropout(Layer):
     Dropout(rate=0.25)
     """
 
+    _rules = {"rate": SHARE}
+
     def __init__(self, rate=0.5):
         self.rate = rate
 
     def forward(self, x):
         """Same shape as the input."""
-        if not 0 <= self.rate < 1:
-            raise ValueError(f"{describe(self)}: rate must be in [0, 1), got {self.rate!r}.")
         trace = current_trace()
         trace.streams += 1
         if not trace.training or self.rate == 0:

@@ -1,6 +1,7 @@
 """Layers that only rearrange."""
 
 from .. import ops
+from .._validation import SHAPE
 from .base import Layer, describe
 
 __all__ = ["Flatten", "Reshape"]
@@ -35,6 +36,8 @@ class Reshape(Layer):
     >>> Reshape((8, 8, 1)).shape
     (8, 8, 1)
     """
+
+    _rules = {"shape": SHAPE}
 
     def __init__(self, shape=(-1,)):
         self.shape = shape

@@ -5,6 +5,8 @@ import sys
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from .._validation import COUNT, NOT_NEGATIVE, check_parameters
+
 __all__ = ["Callback", "EarlyStopping", "ProgressBar"]
 
 
@@ -63,6 +65,8 @@ class EarlyStopping(Callback):
     EarlyStopping(monitor='train_loss', patience=3)
     """
 
+    _rules = {"patience": COUNT, "tol": NOT_NEGATIVE}
+
     def __init__(self, monitor="valid_loss", patience=10, tol=1e-4, mode="auto", restore_best=True):
         self.monitor = monitor
         self.patience = patience
@@ -72,6 +76,7 @@ class EarlyStopping(Callback):
 
     def on_fit_begin(self, net, **kwargs):
         """Forget earlier fits."""
+        check_parameters(self)
         if self.mode not in ("auto", "min", "max"):
             raise ValueError(f"mode={self.mode!r} must be 'auto', 'min' or 'max'.")
         up = self.mode == "max" or (self.mode == "auto" and self.monitor.endswith("score"))

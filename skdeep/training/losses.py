@@ -3,6 +3,7 @@
 from sklearn.base import BaseEstimator
 
 from .. import ops
+from .._validation import POSITIVE, SHARE, check_parameters
 
 __all__ = ["AbsoluteError", "Huber", "LogLoss", "Loss", "SquaredError"]
 
@@ -21,6 +22,8 @@ class Loss(BaseEstimator):
     >>> LogCosh()
     LogCosh()
     """
+
+    task = None  # "classification" or "regression", where it serves one of them only
 
     def forward(self, y_true, y_pred):
         """Loss of every sample.
@@ -59,14 +62,15 @@ class LogLoss(Loss):
     LogLoss(label_smoothing=0.1)
     """
 
+    task = "classification"
+    _rules = {"label_smoothing": SHARE}
+
     def __init__(self, label_smoothing=0.0):
         self.label_smoothing = label_smoothing
 
     def forward(self, y_true, y_pred):
         """Loss of every sample."""
         s = float(self.label_smoothing)
-        if not 0 <= s < 1:
-            raise ValueError(f"label_smoothing must be in [0, 1), got {s!r}.")
         if y_true.dtype == "int32":
             hard = ops.softmax_log_loss(y_pred, y_true)
             if s == 0:
@@ -86,6 +90,8 @@ class SquaredError(Loss):
     SquaredError()
     """
 
+    task = "regression"
+
     def forward(self, y_true, y_pred):
         """Loss of every sample and output."""
         return ops.square(y_pred - y_true)
@@ -100,6 +106,8 @@ class AbsoluteError(Loss):
     >>> AbsoluteError()
     AbsoluteError()
     """
+
+    task = "regression"
 
     def forward(self, y_true, y_pred):
         """Loss of every sample and output."""
@@ -124,6 +132,9 @@ class Huber(Loss):
     Huber(delta=0.5)
     """
 
+    task = "regression"
+    _rules = {"delta": POSITIVE}
+
     def __init__(self, delta=1.0):
         self.delta = delta
 
@@ -145,10 +156,18 @@ LOSSES = {
 def resolve_loss(loss, default, task=None):
     """The Loss that a name, an object or "auto" stands for.
 
+    Parameters
+    ----------
+    loss : str or Loss
+    default : str
+        What "auto" means.
+    task : {"classification", "regression"} or None
+        What it is to be used for.
+
     Raises
     ------
     ValueError
-        For an unknown name.
+        For an unknown name, a bad parameter, or a loss made for the other task.
     """
     if isinstance(loss, str):
         name = default if loss == "auto" else loss
@@ -156,10 +175,18 @@ def resolve_loss(loss, default, task=None):
             raise ValueError(
                 f"Unknown loss {loss!r}; choose 'auto', one of {sorted(LOSSES)}, or pass a Loss."
             )
-        return LOSSES[name]
+        loss = LOSSES[name]
     if isinstance(loss, type) or not callable(getattr(loss, "forward", None)):
         raise ValueError(
             f"loss={loss!r} is no object with forward(y_true, y_pred); pass an instance of a "
             "subclass of Loss, or a name."
+        )
+    check_parameters(loss)
+    made_for = getattr(loss, "task", None)
+    if task is not None and made_for not in (None, task):
+        fitting = sorted(k for k, v in LOSSES.items() if v.task == task)
+        raise ValueError(
+            f"loss={loss!r} is for {made_for}, not for {task}; choose 'auto', one of {fitting}, "
+            "or a Loss of your own."
         )
     return loss

@@ -3,8 +3,9 @@
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from .._validation import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, check_parameters, optional
 from ..ops.optimizers import AdamUpdate, MomentumUpdate, RMSpropUpdate
-from .schedules import rates
+from .schedules import Schedule, rates
 
 __all__ = ["LBFGS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
@@ -31,16 +32,20 @@ class Optimizer(BaseEstimator):
             values[:, k] = column
         return values
 
+    _rules = {
+        "momentum": SHARE,
+        "rho": SHARE,
+        "beta_1": SHARE,
+        "beta_2": SHARE,
+        "epsilon": NOT_NEGATIVE,
+        "weight_decay": NOT_NEGATIVE,
+        "clip_norm": optional(POSITIVE),
+    }
+
     def _validate(self):
-        clip = self.clip_norm
-        if clip is not None and not clip > 0:
-            raise ValueError(f"clip_norm={clip!r} must be positive or None.")
-        for name in ("momentum", "rho", "beta_1", "beta_2"):
-            if not 0 <= getattr(self, name, 0) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be in [0, 1).")
-        for name in ("epsilon", "weight_decay"):
-            if not getattr(self, name, 0) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must not be negative.")
+        check_parameters(self)
+        if isinstance(self.learning_rate, Schedule):
+            check_parameters(self.learning_rate)
 
 
 class SGD(Optimizer):
@@ -220,6 +225,11 @@ class LBFGS(BaseEstimator):
     >>> LBFGS()
     LBFGS()
     """
+
+    _rules = {"memory": COUNT, "max_evaluations": COUNT, "tol": NOT_NEGATIVE}
+
+    def _validate(self):
+        check_parameters(self)
 
     def __init__(self, memory=10, max_evaluations=15000, tol=1e-5):
         self.memory = memory

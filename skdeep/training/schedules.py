@@ -5,6 +5,8 @@ from numbers import Real
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from .._validation import NOT_NEGATIVE, NUMBER, POSITIVE
+
 __all__ = ["CosineDecay", "ExponentialDecay", "InverseScaling", "Schedule", "StepDecay", "Warmup"]
 
 
@@ -47,6 +49,8 @@ class ExponentialDecay(Schedule):
     array([0.1  , 0.05 , 0.025])
     """
 
+    _rules = {"initial": NOT_NEGATIVE, "decay": POSITIVE}
+
     def __init__(self, initial=1e-3, decay=0.95):
         self.initial = initial
         self.decay = decay
@@ -73,6 +77,8 @@ class StepDecay(Schedule):
     >>> StepDecay(1.0, 0.1, every=2).rate(np.array([0.0, 1.9, 2.0]), 10)
     array([1. , 1. , 0.1])
     """
+
+    _rules = {"initial": NOT_NEGATIVE, "factor": NOT_NEGATIVE, "every": POSITIVE}
 
     def __init__(self, initial=1e-2, factor=0.1, every=30):
         self.initial = initial
@@ -104,6 +110,8 @@ class CosineDecay(Schedule):
     array([1. , 0.5, 0. ])
     """
 
+    _rules = {"initial": NOT_NEGATIVE, "final": NOT_NEGATIVE}
+
     def __init__(self, initial=1e-3, final=0.0):
         self.initial = initial
         self.final = final
@@ -130,6 +138,8 @@ class InverseScaling(Schedule):
     array([1. , 0.5])
     """
 
+    _rules = {"initial": NOT_NEGATIVE, "power": NUMBER}
+
     def __init__(self, initial=1e-2, power=0.5):
         self.initial = initial
         self.power = power
@@ -154,6 +164,8 @@ class Warmup(Schedule):
     >>> Warmup(0.1, epochs=2).rate(np.array([0.0, 1.0, 2.0, 3.0]), 10)
     array([0.  , 0.05, 0.1 , 0.1 ])
     """
+
+    _rules = {"epochs": NOT_NEGATIVE}
 
     def __init__(self, after=1e-3, epochs=5):
         self.after = after
