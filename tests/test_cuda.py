@@ -20,7 +20,7 @@ from skdeep.kernels.cuda import CUDA, TWINS, Heap
 COMPLETE = {
     "dense", "elementwise", "optimizers", "panels", "random", "reduce", "rows", "shape", "softmax",
 }  # fmt: skip
-CPU_ONLY = {"conv", "depthwise", "normalization", "pool", "sparse"}
+CPU_ONLY = {"conv", "depthwise", "normalization", "pool", "sparse", "winograd"}
 
 
 def family(name):

@@ -71,6 +71,8 @@ INSTANCES = [
 ]
 
 
+# Whether a solver converges on the unscaled data of a check is not what the check is about.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(INSTANCES, expected_failed_checks=lambda e: EXPECTED_FAILURES)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

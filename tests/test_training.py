@@ -160,9 +160,7 @@ def test_messages_of_losses(iris):
     X, y = iris
     with pytest.raises(ValueError, match=r"Wrong.forward must keep the batch axis"):
         NeuralNetRegressor(loss=Wrong()).fit(X, y)
-    with pytest.raises(
-        ValueError, match="LogLoss: label_smoothing=1.0 must be a number"
-    ):
+    with pytest.raises(ValueError, match="LogLoss: label_smoothing=1.0 must be a number"):
         NeuralNetClassifier(loss=LogLoss(1.0)).fit(X, y)
 
 

@@ -69,7 +69,7 @@ def pack_panels(p, tile):
 
 
 @intrinsic
-def _transpose(typingctx, source, stride, rows, target, step, columns):
+def transpose_block(typingctx, source, stride, rows, target, step, columns):
     """target[j] = source[:, j] for j < ``columns``; rows of the source past ``rows`` repeat."""
 
     def emit(context, builder, sig, args):
@@ -113,8 +113,8 @@ def transpose_panel(w, stride, n, first, end, c, out):
     for v in range(first, end):
         source, target = w + v * WIDTH * stride, out + VECTOR_BYTES * (v - first)
         for j in range(0, n, WIDTH):
-            _transpose(source + 4 * j, stride, min(WIDTH, c - v * WIDTH), target + j * step, step,
-                       min(WIDTH, n - j))  # fmt: skip
+            transpose_block(source + 4 * j, stride, min(WIDTH, c - v * WIDTH), target + j * step,
+                            step, min(WIDTH, n - j))  # fmt: skip
 
 
 @kernel

@@ -10,12 +10,14 @@ from ..kernels.panels import pack_panels, panel_count, panel_floats
 from .dense import RATE, clamp_gradient
 from .depthwise import DepthwiseConv2D
 from .geometry import Geometry, image_parts, output_size, padding_pairs, pair, wanted_tiles
+from .winograd import ALGORITHMS, Convolution, PackWinograd, WeightGradient, choose_all
 
 __all__ = ["conv2d"]
 
 CACHE = 256 * 1024  # bytes of images that one tile goes through at a time
 FILLING = 8  # images that fill the register tiles of a corner
 PARTIALS = 4 * 1024 * 1024  # elements of partial sums at most
+DIRECT = ("direct",) * 3  # algorithms of a convolution and of its gradients
 
 
 @register
@@ -101,27 +103,40 @@ class Conv2D(Op, Geometry):
     """
 
     def __init__(self, x, w, panels, bias=None, residual=None, *, stride, padding, dilation, groups,
-                 low=-math.inf, high=math.inf):  # fmt: skip
+                 low=-math.inf, high=math.inf, algorithms=DIRECT):  # fmt: skip
         super().__init__(x, w, panels, bias, residual, stride=stride, padding=padding,
-                         dilation=dilation, groups=groups, low=low, high=high)  # fmt: skip
+                         dilation=dilation, groups=groups, low=low, high=high,
+                         algorithms=tuple(algorithms))  # fmt: skip
 
     def infer(self):
-        return [self.output_shape(*self.inputs[:2])]
+        shape = self.output_shape(*self.inputs[:2])
+        if self.algorithms[0] == "direct":
+            return [shape]
+        self.cut = Convolution(self.algorithms[0], self.inputs[0].shape[3], shape)
+        return [shape, (self.cut.floats,)]
 
     def rows(self):
         x, w, panels, bias, residual = self.inputs
+        if self.algorithms[0] != "direct":
+            return self.cut.rows(x, panels, bias, self.output, residual, None, self.outputs[1],
+                                 self.low, self.high, self.steps[4:])  # fmt: skip
         kernel = w.shape[:2]
         return [_convolution(x, panels, bias, self.output, residual, None, self, False, kernel)]
 
-    def gradient(self, dy):
+    def gradient(self, dy, *_):
         x, w, _, bias, residual = self.inputs
         ops = import_module("skdeep.ops")
         dy = clamp_gradient(dy, self.output, self.low, self.high)
-        panels = PackConvT(w, **self.geometry).output
-        dx = Conv2DGradX(dy, w, panels, shape=x.shape, **self.geometry).output
+        _, for_x, for_w = self.algorithms
+        if for_x == "direct":
+            panels = PackConvT(w, **self.geometry).output
+        else:
+            panels = PackWinograd(w, algorithm=for_x, transposed=True).output
+        dx = Conv2DGradX(dy, w, panels, shape=x.shape, algorithm=for_x, **self.geometry).output
+        dw = Conv2DGradW(x, dy, kernel=w.shape[:2], algorithm=for_w, **self.geometry).output
         return (
             dx,
-            Conv2DGradW(x, dy, kernel=w.shape[:2], **self.geometry).outputs[0],
+            dw,
             None,
             None if bias is None else ops.sum(dy, axis=(0, 1, 2)),
             None if residual is None else dy,
@@ -135,15 +150,23 @@ class Conv2DGradX(Op, Geometry):
     Inputs: dy, w, the panels of :class:`PackConvT`, mask of the input's shape or None.
     """
 
-    def __init__(self, dy, w, panels, mask=None, *, shape, stride, padding, dilation, groups):
+    def __init__(self, dy, w, panels, mask=None, *, shape, stride, padding, dilation, groups,
+                 algorithm="direct"):  # fmt: skip
         super().__init__(dy, w, panels, mask, shape=tuple(shape), stride=stride, padding=padding,
-                         dilation=dilation, groups=groups)  # fmt: skip
+                         dilation=dilation, groups=groups, algorithm=algorithm)  # fmt: skip
 
     def infer(self):
-        return [self.shape]
+        if self.algorithm == "direct":
+            return [self.shape]
+        self.cut = Convolution(self.algorithm, self.inputs[0].shape[3], self.shape)
+        return [self.shape, (self.cut.floats,)]
 
     def rows(self):
         dy, w, panels, mask = self.inputs
+        if self.algorithm != "direct":
+            padding = [2 - pad for pad in self.steps[4:]]
+            return self.cut.rows(dy, panels, None, self.output, None, mask, self.outputs[1],
+                                 -math.inf, math.inf, padding)  # fmt: skip
         kernel = w.shape[:2]
         return [_convolution(dy, panels, None, self.output, None, mask, self, True, kernel)]
 
@@ -152,9 +175,16 @@ class Conv2DGradX(Op, Geometry):
 class Conv2DGradW(Op, Geometry):
     """Gradient of a convolution with respect to its weights. Inputs: x, dy."""
 
+    def __init__(self, x, dy, *, kernel, stride, padding, dilation, groups, algorithm="direct"):
+        super().__init__(x, dy, kernel=tuple(kernel), stride=stride, padding=padding,
+                         dilation=dilation, groups=groups, algorithm=algorithm)  # fmt: skip
+
     def infer(self):
         x, dy = self.inputs
         shape = (*self.kernel, x.shape[3] // self.groups, dy.shape[3])
+        if self.algorithm != "direct":
+            self.cut = WeightGradient(self.algorithm, x.shape[3], dy.shape)
+            return [shape, (self.cut.floats,)]
         self.cut = self._cut()
         parts = math.ceil(x.shape[0] / self.cut[0])
         return [shape] if parts == 1 else [shape, (parts, *shape)]
@@ -176,6 +206,8 @@ class Conv2DGradW(Op, Geometry):
 
     def rows(self):
         x, dy = self.inputs
+        if self.algorithm != "direct":
+            return self.cut.rows(x, dy, *self.outputs, self.steps[4:])
         n, h, w, c = x.shape
         _, oh, ow, f = dy.shape
         images, channels, some, at_once, work = self.cut
@@ -193,7 +225,26 @@ class Conv2DGradW(Op, Geometry):
         return rows
 
 
-def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
+def _algorithms(algorithm, x, w, geometry):
+    """Algorithms of a convolution, its input gradient and its weight gradient."""
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"conv2d needs algorithm as one of {ALGORITHMS}, got {algorithm!r}.")
+    plain = (*w.shape[:2], *geometry["stride"], *geometry["dilation"], geometry["groups"])
+    if plain == (3, 3, 1, 1, 1, 1, 1):
+        if algorithm != "auto":
+            return (algorithm,) * 3
+        padding = geometry["padding"]
+        sizes = (output_size(*a) for a in zip(x.shape[1:3], (3, 3), (1, 1), padding, (1, 1)))
+        return choose_all(x.shape, (x.shape[0], *sizes, w.shape[3]), padding)
+    if algorithm not in ("auto", "direct"):
+        raise ValueError(
+            f"conv2d: {algorithm!r} is for 3x3 kernels with stride, dilation and groups of 1, got "
+            f"{w.shape[:2]} with {geometry}; leave algorithm='auto'."
+        )
+    return DIRECT
+
+
+def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
     """Two-dimensional convolution (cross-correlation, as everywhere in deep learning).
 
     Parameters
@@ -210,6 +261,11 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
         Zeros around the images.
     groups : int
         Channels and filters are cut into this many groups that do not see one another.
+    algorithm : {"auto", "direct", "winograd2", "winograd4"}
+        "winograd4" needs 4 times fewer products than "direct", with about twice its rounding error
+        and 4 times the memory for packed weights; "winograd2" is in between. Both exist for 3x3
+        kernels without stride, dilation and groups. "auto" chooses by the shapes of an image and
+        of the weights; for the gradients also by the number of images.
 
     Returns
     -------
@@ -246,6 +302,11 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1):
                 f"{x.shape[1:3]} with padding {padding}; pool less before it, pad, or shrink it."
             )
     geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    algorithms = _algorithms(algorithm, x, w, geometry)
     if groups == c == w.shape[3]:
         return DepthwiseConv2D(x, w, b, **geometry).output
-    return Conv2D(x, w, PackConv(w, groups=groups).output, b, **geometry).output
+    if algorithms[0] == "direct":
+        panels = PackConv(w, groups=groups).output
+    else:
+        panels = PackWinograd(w, algorithm=algorithms[0]).output
+    return Conv2D(x, w, panels, b, algorithms=algorithms, **geometry).output

@@ -155,18 +155,26 @@ def dense(x, w, b=None):
 
     Parameters
     ----------
-    x : Tensor of shape (n, c)
-    w : Tensor of shape (c, f)
-    b : Tensor of shape (f,) or None
+    x : float32 Tensor of shape (n, c)
+    w : float32 Tensor of shape (c, f)
+    b : float32 Tensor of shape (f,) or None
 
     Returns
     -------
-    Tensor of shape (n, f)
+    float32 Tensor of shape (n, f)
 
     Raises
     ------
     ValueError
-        When the shapes do not fit.
+        When the shapes do not fit, or a size is zero.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x, w, b = graph.Tensor((1, 2)), graph.Tensor((2, 3)), graph.Tensor((3,))
+    >>> feeds = {x: [[1.0, 2.0]], w: [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], b: [0.0, 10.0, 20.0]}
+    >>> graph.program.evaluate([ops.dense(x, w, b)], feeds)[0]
+    array([[ 9., 22., 35.]], dtype=float32)
     """
     if x.ndim != 2:
         raise ValueError(f"dense needs (n, c) input, got {x.shape}; flatten it first.")
@@ -182,5 +190,29 @@ def dense(x, w, b=None):
 
 
 def matmul(x, w):
-    """Matrix product ``x @ w`` of (n, c) and (c, f)."""
+    """Matrix product ``x @ w``.
+
+    Parameters
+    ----------
+    x : float32 Tensor of shape (n, c)
+    w : float32 Tensor of shape (c, f)
+
+    Returns
+    -------
+    float32 Tensor of shape (n, f)
+
+    Raises
+    ------
+    ValueError
+        When the shapes do not fit, or a size is zero.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x, w = graph.Tensor((2, 2)), graph.Tensor((2, 1))
+    >>> feeds = {x: [[1.0, 2.0], [3.0, 4.0]], w: [[10.0], [1.0]]}
+    >>> graph.program.evaluate([ops.matmul(x, w)], feeds)[0]
+    array([[12.],
+           [34.]], dtype=float32)
+    """
     return dense(x, w)

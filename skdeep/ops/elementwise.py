@@ -1,4 +1,8 @@
-"""Operations that compute every element on its own, and arithmetic with broadcasting."""
+"""Operations that compute every element on its own, and arithmetic with broadcasting.
+
+Functions of one tensor raise ValueError when it is not float32 (:func:`copy` takes both types). NaN
+stays NaN, but for :func:`greater`, which gives 0.
+"""
 
 import math
 from numbers import Real
@@ -408,51 +412,137 @@ class Greater(Binary):
 
 
 def add(x, y):
-    """x + y with NumPy's broadcasting.
+    """Sum x + y, with NumPy's broadcasting.
 
     Parameters
     ----------
-    x, y : Tensor or number
+    x, y : float32 Tensor or number
         At least one is a Tensor. This holds for all binary operations.
 
     Returns
     -------
-    Tensor
+    float32 Tensor of the broadcast shape
 
     Raises
     ------
     ValueError
-        When the shapes do not broadcast.
+        When the shapes do not broadcast, or an operand is neither a float32 Tensor nor a number.
 
     Examples
     --------
-    >>> from skdeep import ops
-    >>> from skdeep.graph import Tensor
-    >>> ops.add(Tensor((32, 10)), Tensor((10,))).shape
-    (32, 10)
+    >>> from skdeep import graph, ops
+    >>> x, b = graph.Tensor((2, 3)), graph.Tensor((3,))
+    >>> feeds = {x: [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], b: [10.0, 20.0, 30.0]}
+    >>> graph.program.evaluate([ops.add(x, b)], feeds)[0]
+    array([[10., 21., 32.],
+           [13., 24., 35.]], dtype=float32)
     """
     return _binary(Add, x, y)
 
 
 def subtract(x, y):
-    """x - y with NumPy's broadcasting."""
+    """Difference x - y, with NumPy's broadcasting.
+
+    Parameters
+    ----------
+    x, y : float32 Tensor or number
+
+    Returns
+    -------
+    float32 Tensor of the broadcast shape
+
+    Raises
+    ------
+    ValueError
+        As :func:`add`.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.subtract(1.0, x)], {x: [0.0, 1.0, 3.0]})[0]
+    array([ 1.,  0., -2.], dtype=float32)
+    """
     return _binary(Subtract, x, y)
 
 
 def multiply(x, y):
-    """x * y with NumPy's broadcasting."""
+    """Product x * y element by element, with NumPy's broadcasting.
+
+    Parameters
+    ----------
+    x, y : float32 Tensor or number
+
+    Returns
+    -------
+    float32 Tensor of the broadcast shape
+
+    Raises
+    ------
+    ValueError
+        As :func:`add`.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x, y = graph.Tensor((2, 1)), graph.Tensor((3,))
+    >>> feeds = {x: [[1.0], [10.0]], y: [1.0, 2.0, 3.0]}
+    >>> graph.program.evaluate([ops.multiply(x, y)], feeds)[0]
+    array([[ 1.,  2.,  3.],
+           [10., 20., 30.]], dtype=float32)
+    """
     return _binary(Multiply, x, y)
 
 
 def divide(x, y):
-    """x / y with NumPy's broadcasting."""
+    """Quotient x / y, with NumPy's broadcasting; infinite or NaN where y is zero.
+
+    Parameters
+    ----------
+    x, y : float32 Tensor or number
+
+    Returns
+    -------
+    float32 Tensor of the broadcast shape
+
+    Raises
+    ------
+    ValueError
+        As :func:`add`.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.divide(1.0, x)], {x: [1.0, 2.0, 4.0]})[0]
+    array([1.  , 0.5 , 0.25], dtype=float32)
+    """
     return _binary(Divide, x, y)
 
 
 def maximum(x, y):
     """The larger of x and y, with NumPy's broadcasting; NaN when either is NaN.
 
-    Where both are equal the gradient goes to y.
+    Parameters
+    ----------
+    x, y : float32 Tensor or number
+
+    Returns
+    -------
+    float32 Tensor of the broadcast shape
+        Where both are equal the gradient goes to y.
+
+    Raises
+    ------
+    ValueError
+        As :func:`add`.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.maximum(x, 1.0)], {x: [0.0, 1.0, 3.0]})[0]
+    array([1., 1., 3.], dtype=float32)
     """
     return _binary(Maximum, x, y)
 
@@ -460,13 +550,54 @@ def maximum(x, y):
 def minimum(x, y):
     """The smaller of x and y, with NumPy's broadcasting; NaN when either is NaN.
 
-    Where both are equal the gradient goes to y.
+    Parameters
+    ----------
+    x, y : float32 Tensor or number
+
+    Returns
+    -------
+    float32 Tensor of the broadcast shape
+        Where both are equal the gradient goes to y.
+
+    Raises
+    ------
+    ValueError
+        As :func:`add`.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.minimum(x, 1.0)], {x: [0.0, 1.0, 3.0]})[0]
+    array([0., 1., 1.], dtype=float32)
     """
     return _binary(Minimum, x, y)
 
 
 def greater(x, y):
-    """1.0 where x > y, else 0.0, with NumPy's broadcasting. Gradients do not pass through it."""
+    """1.0 where x > y, else 0.0, with NumPy's broadcasting.
+
+    Parameters
+    ----------
+    x, y : float32 Tensor or number
+
+    Returns
+    -------
+    float32 Tensor of the broadcast shape
+        Gradients do not pass through it.
+
+    Raises
+    ------
+    ValueError
+        As :func:`add`.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.greater(x, 1.0)], {x: [0.0, 1.0, 3.0]})[0]
+    array([0., 0., 1.], dtype=float32)
+    """
     return _binary(Greater, x, y)
 
 
@@ -475,13 +606,26 @@ def where(condition, x, y):
 
     Parameters
     ----------
-    condition : Tensor
+    condition : float32 Tensor
         For example of :func:`greater`. Gradients do not pass through it.
-    x, y : Tensor or number
+    x, y : float32 Tensor or number
 
     Returns
     -------
-    Tensor
+    float32 Tensor of the broadcast shape
+
+    Raises
+    ------
+    ValueError
+        When the shapes do not broadcast, or x or y is not float32.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> y = ops.where(ops.greater(x, 0.0), x, -10.0)
+    >>> graph.program.evaluate([y], {x: [-1.0, 0.0, 3.0]})[0]
+    array([-10., -10.,   3.], dtype=float32)
     """
     from .reduce import broadcast_to
 
@@ -501,24 +645,52 @@ def where(condition, x, y):
 
 
 def negative(x):
-    """-x."""
+    """Negative -x.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((2,))
+    >>> graph.program.evaluate([ops.negative(x)], {x: [-1.0, 2.0]})[0]
+    array([ 1., -2.], dtype=float32)
+    """
     return Negative(x).output
 
 
 def power(x, exponent):
-    """x ** exponent for a number.
+    """Power x ** exponent, for a number as exponent.
 
     Integral exponents are products, and 0.5 is a square root. Any other goes through the logarithm,
     with a relative error near 1e-7 (1 + abs(exponent * log(x))), and is NaN for negative x.
 
     Parameters
     ----------
-    x : Tensor
+    x : float32 Tensor
     exponent : float
 
     Returns
     -------
-    Tensor
+    float32 Tensor of the shape of ``x``
+
+    Raises
+    ------
+    ValueError
+        When the exponent is not a number, or ``x`` is not float32.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.power(x, -2)], {x: [1.0, 2.0, 4.0]})[0]
+    array([1.    , 0.25  , 0.0625], dtype=float32)
     """
     if not isinstance(exponent, Real):
         raise ValueError(f"power: the exponent must be a number, got {exponent!r}")
@@ -542,70 +714,300 @@ def power(x, exponent):
 
 
 def exp(x):
-    """e ** x."""
+    """Exponential e ** x; infinite above 88.72.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.exp(x)], {x: [0.0, 1.0, 2.0]})[0].round(4)
+    array([1.    , 2.7183, 7.3891], dtype=float32)
+    """
     return Exp(x).output
 
 
 def expm1(x):
-    """e ** x - 1, exact near zero."""
+    """Exponential less one, e ** x - 1, without cancellation near zero.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.expm1(x)], {x: [-1.0, 0.0, 1.0]})[0].round(4)
+    array([-0.6321,  0.    ,  1.7183], dtype=float32)
+    """
     return Expm1(x).output
 
 
 def log(x):
-    """Natural logarithm."""
+    """Natural logarithm log(x); minus infinity at zero, NaN below.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.log(x)], {x: [1.0, 2.0, 10.0]})[0].round(4)
+    array([0.    , 0.6931, 2.3026], dtype=float32)
+    """
     return Log(x).output
 
 
 def log1p(x):
-    """log(1 + x), exact near zero."""
+    """Natural logarithm log(1 + x), without cancellation near zero; NaN below -1.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.log1p(x)], {x: [0.0, 1.0, 9.0]})[0].round(4)
+    array([0.    , 0.6931, 2.3026], dtype=float32)
+    """
     return Log1p(x).output
 
 
 def sqrt(x):
-    """Square root."""
+    """Square root of x; NaN below zero.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+        Its gradient at zero is infinite.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.sqrt(x)], {x: [0.0, 1.0, 4.0]})[0]
+    array([0., 1., 2.], dtype=float32)
+    """
     return Sqrt(x).output
 
 
 def square(x):
-    """x * x."""
+    """Square x * x.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.square(x)], {x: [-1.0, 2.0, 3.0]})[0]
+    array([1., 4., 9.], dtype=float32)
+    """
     return Square(x).output
 
 
 def absolute(x):
-    """abs(x); its gradient at zero is zero."""
+    """Absolute value abs(x).
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+        Its gradient at zero is zero.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.absolute(x)], {x: [-2.0, 0.0, 3.0]})[0]
+    array([2., 0., 3.], dtype=float32)
+    """
     return Absolute(x).output
 
 
 def sign(x):
-    """-1, 0 or 1. Gradients do not pass through it."""
+    """Sign of x: -1, 0 or 1.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+        Gradients do not pass through it.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.sign(x)], {x: [-3.0, 0.0, 2.0]})[0]
+    array([-1.,  0.,  1.], dtype=float32)
+    """
     return Sign(x).output
 
 
 def tanh(x):
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent (exp(2 x) - 1) / (exp(2 x) + 1), without overflow.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.tanh(x)], {x: [-1.0, 0.0, 1.0]})[0].round(4)
+    array([-0.7616,  0.    ,  0.7616], dtype=float32)
+    """
     return Tanh(x).output
 
 
 def sigmoid(x):
-    """1 / (1 + exp(-x)), the logistic function."""
+    """Logistic function 1 / (1 + exp(-x)), without overflow.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.sigmoid(x)], {x: [-2.0, 0.0, 2.0]})[0].round(4)
+    array([0.1192, 0.5   , 0.8808], dtype=float32)
+    """
     return Sigmoid(x).output
 
 
 def relu(x):
-    """max(x, 0); its gradient at zero is zero."""
+    """Rectified linear unit max(x, 0).
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+        Its gradient at zero is zero.
+
+    References
+    ----------
+    Nair & Hinton, Rectified linear units improve restricted Boltzmann machines, 2010.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.relu(x)], {x: [-1.0, 0.0, 2.0]})[0]
+    array([0., 0., 2.], dtype=float32)
+    """
     return Relu(x).output
 
 
 def leaky_relu(x, slope=0.01):
-    """x above zero, ``slope * x`` below."""
+    """Leaky rectifier: x above zero, ``slope * x`` below.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+    slope : float
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+        Its gradient at zero is ``slope``.
+
+    References
+    ----------
+    Maas, Hannun & Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.leaky_relu(x, 0.5)], {x: [-1.0, 0.0, 2.0]})[0]
+    array([-0.5,  0. ,  2. ], dtype=float32)
+    """
     return LeakyRelu(x, slope=float(slope)).output
 
 
 def elu(x, alpha=1.0):
-    """x above zero, ``alpha * (exp(x) - 1)`` below; ``alpha`` must not be negative.
+    """Exponential linear unit: x above zero, ``alpha * (exp(x) - 1)`` below.
 
+    Parameters
+    ----------
+    x : float32 Tensor
+    alpha : float
+        Not negative.
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    Raises
+    ------
+    ValueError
+        When ``alpha`` is negative, or ``x`` is not float32.
+
+    References
+    ----------
     Clevert, Unterthiner & Hochreiter, Fast and accurate deep network learning by exponential linear
     units (ELUs), 2016.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.elu(x)], {x: [-1.0, 0.0, 2.0]})[0].round(4)
+    array([-0.6321,  0.    ,  2.    ], dtype=float32)
     """
     if alpha < 0:
         raise ValueError(f"elu: alpha must not be negative, got {alpha}")
@@ -613,38 +1015,149 @@ def elu(x, alpha=1.0):
 
 
 def selu(x):
-    """ELU scaled so that activations keep mean 0 and variance 1.
+    """Scaled ELU, ``1.0507 * elu(x, 1.6733)``: activations keep mean 0 and variance 1.
 
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    References
+    ----------
     Klambauer et al., Self-normalizing neural networks, 2017.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.selu(x)], {x: [-1.0, 0.0, 1.0]})[0].round(4)
+    array([-1.1113,  0.    ,  1.0507], dtype=float32)
     """
     return Selu(x).output
 
 
 def gelu(x):
-    """x times the normal distribution function of x, by the error function (not by tanh).
+    """Gaussian error linear unit ``x * (1 + erf(x / sqrt(2))) / 2``; exact, not by tanh.
 
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    References
+    ----------
     Hendrycks & Gimpel, Gaussian error linear units (GELUs), 2016.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.gelu(x)], {x: [-1.0, 0.0, 1.0]})[0].round(4)
+    array([-0.1587,  0.    ,  0.8413], dtype=float32)
     """
     return Gelu(x).output
 
 
 def silu(x):
-    """x * sigmoid(x), also called swish."""
+    """Sigmoid linear unit ``x * sigmoid(x)``, also called swish.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    References
+    ----------
+    Elfwing, Uchibe & Doya, Sigmoid-weighted linear units for neural network function approximation
+    in reinforcement learning, 2018.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.silu(x)], {x: [-2.0, 0.0, 2.0]})[0].round(4)
+    array([-0.2384,  0.    ,  1.7616], dtype=float32)
+    """
     return Silu(x).output
 
 
 def softplus(x):
-    """log(1 + exp(x)), without overflow."""
+    """Smooth rectifier log(1 + exp(x)), without overflow.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.softplus(x)], {x: [-2.0, 0.0, 2.0]})[0].round(4)
+    array([0.1269, 0.6931, 2.1269], dtype=float32)
+    """
     return Softplus(x).output
 
 
 def erf(x):
-    """Error function."""
+    """Error function 2 / sqrt(pi) times the integral of exp(-t ** 2) from 0 to x.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.erf(x)], {x: [-1.0, 0.0, 1.0]})[0].round(4)
+    array([-0.8427,  0.    ,  0.8427], dtype=float32)
+    """
     return Erf(x).output
 
 
 def clip(x, low=None, high=None):
-    """x limited to [low, high]; None for no limit. The gradient is zero outside."""
+    """x limited to [low, high]: min(max(x, low), high).
+
+    Parameters
+    ----------
+    x : float32 Tensor
+    low, high : float or None
+        None for no limit.
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+        Its gradient is zero outside the limits.
+
+    Raises
+    ------
+    ValueError
+        When ``low`` exceeds ``high``, or ``x`` is not float32.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.clip(x, 0.0, 6.0)], {x: [-1.0, 2.0, 8.0]})[0]
+    array([0., 2., 6.], dtype=float32)
+    """
     low = -math.inf if low is None else float(low)
     high = math.inf if high is None else float(high)
     if not low <= high:
@@ -653,7 +1166,7 @@ def clip(x, low=None, high=None):
 
 
 def full(shape, value):
-    """A float32 tensor of one value.
+    """A tensor of one value everywhere.
 
     Parameters
     ----------
@@ -662,11 +1175,35 @@ def full(shape, value):
 
     Returns
     -------
-    Tensor
+    float32 Tensor of shape ``shape``
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> graph.program.evaluate([ops.full((2, 2), 0.5)], {})[0]
+    array([[0.5, 0.5],
+           [0.5, 0.5]], dtype=float32)
     """
     return Full(shape=tuple(shape), value=float(value)).output
 
 
 def copy(x):
-    """The same values in memory of their own."""
+    """The same values in memory of their own.
+
+    Parameters
+    ----------
+    x : Tensor
+        float32 or int32.
+
+    Returns
+    -------
+    Tensor of the shape and type of ``x``
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.copy(x)], {x: [1.0, 2.0, 3.0]})[0]
+    array([1., 2., 3.], dtype=float32)
+    """
     return Copy(x).output

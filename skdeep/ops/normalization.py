@@ -10,45 +10,81 @@ __all__ = ["batch_norm", "batch_norm_train", "moving_average"]
 
 
 def batch_norm(x, gamma, beta, mean, var, eps):
-    """Normalise channels with given statistics.
+    """Normalise channels with given statistics: (x - mean) / sqrt(var + eps) * gamma + beta.
 
     Parameters
     ----------
-    x : Tensor of shape (..., c)
-    gamma, beta : Tensor of shape (c,)
+    x : float32 Tensor of shape (n, ..., c)
+    gamma, beta : float32 Tensor of shape (c,)
         Scale and shift.
-    mean, var : Tensor of shape (c,)
+    mean, var : float32 Tensor of shape (c,)
     eps : float
-        Added to the variance.
+        Added to the variance; not negative.
 
     Returns
     -------
-    Tensor
-        ``(x - mean) / sqrt(var + eps) * gamma + beta``.
+    float32 Tensor of the shape of ``x``
+
+    Raises
+    ------
+    ValueError
+        When ``eps`` is negative, ``x`` is empty or has one axis, or a vector has not c elements.
+
+    References
+    ----------
+    Ioffe & Szegedy, Batch normalization: accelerating deep network training by reducing internal
+    covariate shift, 2015.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3, 1))
+    >>> gamma, beta, mean, var = (graph.Tensor((1,)) for _ in range(4))
+    >>> y = ops.batch_norm(x, gamma, beta, mean, var, eps=0.0)
+    >>> feeds = {x: [[1.0], [3.0], [5.0]], gamma: [2.0], beta: [10.0], mean: [3.0], var: [4.0]}
+    >>> graph.program.evaluate([y], feeds)[0].ravel()
+    array([ 8., 10., 12.], dtype=float32)
     """
     return BatchNorm(x, gamma, beta, mean, var, eps=_epsilon("batch_norm", eps)).output
 
 
 def batch_norm_train(x, gamma, beta, eps):
-    """Normalise channels with the statistics of the batch itself.
+    """Normalise channels with the batch's own mean and variance; the formula of :func:`batch_norm`.
 
     Parameters
     ----------
-    x : Tensor of shape (..., c)
-    gamma, beta : Tensor of shape (c,)
+    x : float32 Tensor of shape (n, ..., c)
+    gamma, beta : float32 Tensor of shape (c,)
         Scale and shift.
     eps : float
-        Added to the variance.
+        Added to the variance; not negative.
 
     Returns
     -------
-    y : Tensor of the shape of ``x``
-    mean, var : Tensor of shape (c,)
+    y : float32 Tensor of the shape of ``x``
+    mean, var : float32 Tensor of shape (c,)
         Mean and (biased) variance over all axes but the last. Gradients do not pass through them.
+
+    Raises
+    ------
+    ValueError
+        When ``eps`` is negative, ``x`` is empty or has one axis, or a vector has not c elements.
 
     References
     ----------
-    Ioffe & Szegedy, Batch normalization, 2015.
+    Ioffe & Szegedy, Batch normalization: accelerating deep network training by reducing internal
+    covariate shift, 2015.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x, gamma, beta = graph.Tensor((4, 1)), graph.Tensor((1,)), graph.Tensor((1,))
+    >>> outputs = ops.batch_norm_train(x, gamma, beta, eps=0.0)
+    >>> feeds = {x: [[1.0], [1.0], [5.0], [5.0]], gamma: [1.0], beta: [0.0]}
+    >>> y, mean, var = graph.program.evaluate(list(outputs), feeds)
+    >>> y.ravel(), mean, var
+    (array([-1., -1.,  1.,  1.], dtype=float32), array([3.], dtype=float32),
+     array([4.], dtype=float32))
     """
     op = BatchNormTrain(x, gamma, beta, eps=_epsilon("batch_norm_train", eps))
     return op.outputs[:3]
@@ -59,9 +95,9 @@ def moving_average(state, value, momentum, scale=1.0):
 
     Parameters
     ----------
-    state : Tensor
+    state : float32 Tensor
         A leaf, whose memory is overwritten.
-    value : Tensor of the same shape
+    value : float32 Tensor of the same shape
     momentum : float
         In [0, 1].
     scale : float
@@ -71,6 +107,22 @@ def moving_average(state, value, momentum, scale=1.0):
     -------
     Tensor
         A token that stands for "done", to list among the outputs of a program.
+
+    Raises
+    ------
+    ValueError
+        When ``momentum`` is outside [0, 1], or the shapes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeep import graph, ops
+    >>> state, value = graph.Tensor((2,)), graph.Tensor((2,))
+    >>> kept = np.array([0.0, 8.0], np.float32)
+    >>> done = ops.moving_average(state, value, momentum=0.75)
+    >>> _ = graph.program.evaluate([done], {state: kept, value: [4.0, 4.0]})
+    >>> kept
+    array([1., 7.], dtype=float32)
     """
     if not 0 <= momentum <= 1:
         raise ValueError(f"moving_average: momentum must be in [0, 1], got {momentum}")

@@ -15,7 +15,7 @@ def max_pool2d(x, pool_size, stride=None, padding=0, ceil_mode=False):
 
     Parameters
     ----------
-    x : Tensor of shape (n, h, w, c)
+    x : float32 Tensor of shape (n, h, w, c)
     pool_size : int or pair of int
         Height and width of a window.
     stride : int, pair of int or None
@@ -28,8 +28,22 @@ def max_pool2d(x, pool_size, stride=None, padding=0, ceil_mode=False):
 
     Returns
     -------
-    Tensor of shape (n, windows down, windows across, c)
-        The gradient goes to the first maximum of each window, row by row.
+    float32 Tensor of shape (n, windows down, windows across, c)
+        Windows down: (top + h + bottom - pool height) // stride + 1, and likewise across. The
+        gradient goes to the first maximum of each window, row by row.
+
+    Raises
+    ------
+    ValueError
+        When ``x`` is not of that kind, a number is too small, or no window fits.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((1, 2, 4, 1))
+    >>> feeds = {x: [[[[1.0], [2.0], [3.0], [4.0]], [[5.0], [0.0], [7.0], [8.0]]]]}
+    >>> graph.program.evaluate([ops.max_pool2d(x, 2)], feeds)[0][0, :, :, 0]
+    array([[5., 8.]], dtype=float32)
     """
     return MaxPool2D(x, **_windows("max_pool2d", x, pool_size, stride, padding, ceil_mode)).output
 
@@ -39,7 +53,7 @@ def average_pool2d(x, pool_size, stride=None, padding=0, ceil_mode=False, count_
 
     Parameters
     ----------
-    x : Tensor of shape (n, h, w, c)
+    x : float32 Tensor of shape (n, h, w, c)
     pool_size, stride, padding, ceil_mode
         As for :func:`max_pool2d`.
     count_include_pad : bool
@@ -48,20 +62,82 @@ def average_pool2d(x, pool_size, stride=None, padding=0, ceil_mode=False, count_
 
     Returns
     -------
-    Tensor of shape (n, windows down, windows across, c)
+    float32 Tensor of shape (n, windows down, windows across, c)
+        Counted as by :func:`max_pool2d`.
+
+    Raises
+    ------
+    ValueError
+        As :func:`max_pool2d`.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((1, 2, 4, 1))
+    >>> feeds = {x: [[[[1.0], [2.0], [3.0], [4.0]], [[5.0], [0.0], [7.0], [8.0]]]]}
+    >>> graph.program.evaluate([ops.average_pool2d(x, 2)], feeds)[0][0, :, :, 0]
+    array([[2. , 5.5]], dtype=float32)
     """
     windows = _windows("average_pool2d", x, pool_size, stride, padding, ceil_mode)
     return AveragePool2D(x, padded=bool(count_include_pad), **windows).output
 
 
 def global_average_pool2d(x):
-    """Mean over all pixels: (n, h, w, c) to (n, c)."""
+    """Mean over all pixels of each channel.
+
+    Parameters
+    ----------
+    x : float32 Tensor of shape (n, h, w, c)
+
+    Returns
+    -------
+    float32 Tensor of shape (n, c)
+
+    Raises
+    ------
+    ValueError
+        When ``x`` is not of that kind, or is empty.
+
+    References
+    ----------
+    Lin, Chen & Yan, Network in network, 2014.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((1, 1, 2, 3))
+    >>> feeds = {x: [[[[1.0, 2.0, 3.0], [5.0, 6.0, 0.0]]]]}
+    >>> graph.program.evaluate([ops.global_average_pool2d(x)], feeds)[0]
+    array([[3. , 4. , 1.5]], dtype=float32)
+    """
     _need_images("global_average_pool2d", x)
     return reshape(average_pool2d(x, x.shape[1:3]), (x.shape[0], x.shape[3]))
 
 
 def global_max_pool2d(x):
-    """Maximum over all pixels: (n, h, w, c) to (n, c)."""
+    """Largest pixel of each channel.
+
+    Parameters
+    ----------
+    x : float32 Tensor of shape (n, h, w, c)
+
+    Returns
+    -------
+    float32 Tensor of shape (n, c)
+
+    Raises
+    ------
+    ValueError
+        When ``x`` is not of that kind, or is empty.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((1, 1, 2, 3))
+    >>> feeds = {x: [[[[1.0, 2.0, 3.0], [5.0, 6.0, 0.0]]]]}
+    >>> graph.program.evaluate([ops.global_max_pool2d(x)], feeds)[0]
+    array([[5., 6., 3.]], dtype=float32)
+    """
     _need_images("global_max_pool2d", x)
     return reshape(max_pool2d(x, x.shape[1:3]), (x.shape[0], x.shape[3]))
 

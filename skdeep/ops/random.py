@@ -7,29 +7,42 @@ __all__ = ["dropout"]
 
 
 def dropout(x, rate, registers, stream):
-    """Zero each element with probability ``rate`` and scale the others by 1 / (1 - rate).
+    """Zero each element with probability ``rate``, else x / (1 - rate).
 
     Which ones depends on the seed, the step, the stream and the position of the element, and on
     nothing else: not on the device, not on the number of threads.
 
     Parameters
     ----------
-    x : Tensor
+    x : float32 Tensor
     rate : float
         In [0, 1).
-    registers : Tensor
-        A leaf that starts with two int32 numbers: the seed and the step.
+    registers : int32 Tensor
+        A leaf that starts with two numbers: the seed and the step.
     stream : int
         Tells the random operations of one step apart.
 
     Returns
     -------
-    Tensor
-        Of the shape of ``x``. Its gradient draws the same mask again.
+    float32 Tensor of the shape of ``x``
+        Its gradient draws the same mask again. ``x`` itself when the rate is 0.
+
+    Raises
+    ------
+    ValueError
+        When ``rate`` is outside [0, 1), or ``registers`` has less than two elements.
 
     References
     ----------
     Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x, registers = graph.Tensor((8,)), graph.Tensor((2,), "int32")
+    >>> y = ops.dropout(x, 0.5, registers, stream=0)
+    >>> graph.program.evaluate([y], {x: [1.0] * 8, registers: [42, 0]})[0]
+    array([0., 0., 0., 2., 2., 0., 0., 2.], dtype=float32)
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: rate must be in [0, 1), got {rate}")

@@ -146,7 +146,7 @@ def sum(x, axis=None, keepdims=False):
 
     Parameters
     ----------
-    x : Tensor
+    x : float32 Tensor
     axis : int, tuple of int or None
         None for all axes.
     keepdims : bool
@@ -154,20 +154,54 @@ def sum(x, axis=None, keepdims=False):
 
     Returns
     -------
-    Tensor
+    float32 Tensor
+        The shape of ``x`` without the reduced axes; () when none is left.
+
+    Raises
+    ------
+    ValueError
+        When an axis does not exist or is named twice, or ``x`` is not float32.
 
     Examples
     --------
-    >>> from skdeep import ops
-    >>> from skdeep.graph import Tensor
-    >>> ops.sum(Tensor((8, 5, 5, 3)), axis=(1, 2)).shape
-    (8, 3)
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((2, 3))
+    >>> y = ops.sum(x, axis=1)
+    >>> graph.program.evaluate([y], {x: [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]})[0]
+    array([ 6., 15.], dtype=float32)
     """
     return _reduce_axes("sum", Sum, x, axis, keepdims)
 
 
 def mean(x, axis=None, keepdims=False):
-    """Mean over axes, which are given as in :func:`sum`."""
+    """Mean over axes: their sum over the number of elements.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+    axis : int, tuple of int or None
+        None for all axes.
+    keepdims : bool
+        Whether reduced axes stay, with size 1.
+
+    Returns
+    -------
+    float32 Tensor
+        Shaped as by :func:`sum`.
+
+    Raises
+    ------
+    ValueError
+        As :func:`sum`, and when there is no element to average.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((2, 3))
+    >>> y = ops.mean(x, axis=0, keepdims=True)
+    >>> graph.program.evaluate([y], {x: [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]})[0]
+    array([[2.5, 3.5, 4.5]], dtype=float32)
+    """
     axes = _axes("mean", x, axis)
     count = math.prod(x.shape[a] for a in axes)
     if count == 0:
@@ -176,9 +210,33 @@ def mean(x, axis=None, keepdims=False):
 
 
 def max(x, axis=None, keepdims=False):
-    """Largest element over axes, which are given as in :func:`sum`; NaN when there is one.
+    """Largest element over axes; NaN when there is one.
 
-    Equal largest elements share the gradient evenly.
+    Parameters
+    ----------
+    x : float32 Tensor
+    axis : int, tuple of int or None
+        None for all axes.
+    keepdims : bool
+        Whether reduced axes stay, with size 1.
+
+    Returns
+    -------
+    float32 Tensor
+        Shaped as by :func:`sum`. Equal largest elements share the gradient evenly.
+
+    Raises
+    ------
+    ValueError
+        As :func:`sum`, and when there is no element to choose from.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((2, 3))
+    >>> y = ops.max(x, axis=-1)
+    >>> graph.program.evaluate([y], {x: [[1.0, 5.0, 3.0], [4.0, 2.0, 0.0]]})[0]
+    array([5., 4.], dtype=float32)
     """
     return _reduce_axes("max", Max, x, axis, keepdims)
 
@@ -188,12 +246,26 @@ def broadcast_to(x, shape):
 
     Parameters
     ----------
-    x : Tensor
+    x : float32 Tensor
     shape : tuple of int
 
     Returns
     -------
-    Tensor
+    float32 Tensor of shape ``shape``
+        ``x`` itself when it has that shape. The gradient is a sum over what was repeated.
+
+    Raises
+    ------
+    ValueError
+        When a size differs and is not 1.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.broadcast_to(x, (2, 3))], {x: [1.0, 2.0, 3.0]})[0]
+    array([[1., 2., 3.],
+           [1., 2., 3.]], dtype=float32)
     """
     shape = tuple(index(s) for s in shape)
     try:

@@ -24,18 +24,27 @@ def reshape(x, shape):
     Parameters
     ----------
     x : Tensor
+        float32 or int32.
     shape : tuple of int
         One size may be -1: what remains.
 
     Returns
     -------
-    Tensor
+    Tensor of the type of ``x``
         It shares the memory of ``x``.
 
     Raises
     ------
     ValueError
-        When the sizes do not multiply to the size of ``x``.
+        When the sizes do not multiply to the size of ``x``, or more than one is negative.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((4,))
+    >>> graph.program.evaluate([ops.reshape(x, (2, -1))], {x: [1.0, 2.0, 3.0, 4.0]})[0]
+    array([[1., 2.],
+           [3., 4.]], dtype=float32)
     """
     given = tuple(index(s) for s in shape)
     known = math.prod(s for s in given if s != -1)
@@ -52,7 +61,25 @@ def reshape(x, shape):
 
 
 def flatten(x):
-    """``x`` of shape (n, ...) as (n, all the rest)."""
+    """One row of numbers per sample: (n, ...) as (n, all the rest).
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, ...)
+        float32 or int32.
+
+    Returns
+    -------
+    Tensor of shape (n, product of the other sizes)
+        It shares the memory of ``x``.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((1, 2, 2))
+    >>> graph.program.evaluate([ops.flatten(x)], {x: [[[1.0, 2.0], [3.0, 4.0]]]})[0]
+    array([[1., 2., 3., 4.]], dtype=float32)
+    """
     return reshape(x, (x.shape[0], math.prod(x.shape[1:])))
 
 
@@ -67,7 +94,22 @@ def concatenate(tensors, axis=-1):
 
     Returns
     -------
-    Tensor
+    Tensor of their type
+        Its size along ``axis`` is the sum of theirs.
+
+    Raises
+    ------
+    ValueError
+        When there are no tensors, ``axis`` does not exist, or a shape or type does not fit.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x, y = graph.Tensor((2, 2)), graph.Tensor((2, 1))
+    >>> feeds = {x: [[1.0, 2.0], [3.0, 4.0]], y: [[10.0], [20.0]]}
+    >>> graph.program.evaluate([ops.concatenate([x, y])], feeds)[0]
+    array([[ 1.,  2., 10.],
+           [ 3.,  4., 20.]], dtype=float32)
     """
     tensors = list(tensors)
     if not tensors:
@@ -83,13 +125,29 @@ def slice_axis(x, axis, start, stop):
     Parameters
     ----------
     x : Tensor
+        float32 or int32.
     axis : int
     start, stop : int
         As in Python; negative ones count from the end.
 
     Returns
     -------
-    Tensor
+    Tensor of the type of ``x``
+        Its size along ``axis`` is ``stop - start``.
+
+    Raises
+    ------
+    ValueError
+        When ``axis`` does not exist, or nothing is left.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((2, 3))
+    >>> y = ops.slice_axis(x, 1, 0, -1)
+    >>> graph.program.evaluate([y], {x: [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]})[0]
+    array([[1., 2.],
+           [4., 5.]], dtype=float32)
     """
     axis = _axis("slice_axis", x, axis)
     start, stop, _ = slice(start, stop).indices(x.shape[axis])
@@ -99,11 +157,11 @@ def slice_axis(x, axis, start, stop):
 
 
 def pad2d(x, padding, value=0.0):
-    """Images with a border.
+    """Images with a border of one value.
 
     Parameters
     ----------
-    x : Tensor of shape (n, h, w, c)
+    x : float32 Tensor of shape (n, h, w, c)
     padding : tuple of int
         (top, bottom, left, right), in pixels.
     value : float
@@ -111,7 +169,21 @@ def pad2d(x, padding, value=0.0):
 
     Returns
     -------
-    Tensor of shape (n, top + h + bottom, left + w + right, c)
+    float32 Tensor of shape (n, top + h + bottom, left + w + right, c)
+
+    Raises
+    ------
+    ValueError
+        When ``x`` is not of that kind, or ``padding`` is not four numbers, none negative.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((1, 1, 2, 1))
+    >>> y = ops.pad2d(x, (0, 1, 1, 1))
+    >>> graph.program.evaluate([y], {x: [[[[1.0], [2.0]]]]})[0][0, :, :, 0]
+    array([[0., 1., 2., 0.],
+           [0., 0., 0., 0.]], dtype=float32)
     """
     padding = tuple(index(p) for p in padding)
     if x.ndim == 4 and padding == (0, 0, 0, 0):
@@ -120,12 +192,36 @@ def pad2d(x, padding, value=0.0):
 
 
 def transpose2d(x):
-    """The transpose of a matrix."""
+    """The transpose of a matrix: y[j, i] = x[i, j].
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, m)
+        float32 or int32.
+
+    Returns
+    -------
+    Tensor of shape (m, n)
+
+    Raises
+    ------
+    ValueError
+        When ``x`` does not have two axes.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((1, 3))
+    >>> graph.program.evaluate([ops.transpose2d(x)], {x: [[1.0, 2.0, 3.0]]})[0]
+    array([[1.],
+           [2.],
+           [3.]], dtype=float32)
+    """
     return Transpose2D(x).output
 
 
 def gather_rows(data, rows):
-    """Rows of a data set, by number.
+    """Rows of a data set, by number: ``data[rows]``.
 
     Parameters
     ----------
@@ -138,6 +234,20 @@ def gather_rows(data, rows):
     -------
     Tensor of shape (n, ...)
         Gradients do not pass through it.
+
+    Raises
+    ------
+    ValueError
+        When ``data`` has no axes, or ``rows`` is not of that kind.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> data, rows = graph.Tensor((3, 2)), graph.Tensor((2,), "int32")
+    >>> feeds = {data: [[0.0, 1.0], [10.0, 11.0], [20.0, 21.0]], rows: [2, 0]}
+    >>> graph.program.evaluate([ops.gather_rows(data, rows)], feeds)[0]
+    array([[20., 21.],
+           [ 0.,  1.]], dtype=float32)
     """
     return GatherRows(data, rows).output
 

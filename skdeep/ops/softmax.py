@@ -158,49 +158,117 @@ class SigmoidLogLossGrad(Map):
 
 
 def softmax(x):
-    """exp(x) / sum(exp(x)) over the last axis."""
+    """Probabilities exp(x) / sum(exp(x)) over the last axis, without overflow.
+
+    Parameters
+    ----------
+    x : float32 Tensor of shape (..., k)
+
+    Returns
+    -------
+    float32 Tensor of shape (..., k)
+
+    Raises
+    ------
+    ValueError
+        When ``x`` is not float32, or has no class along its last axis.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((2, 3))
+    >>> feeds = {x: [[0.0, 0.0, 0.0], [0.0, 1.0, 2.0]]}
+    >>> graph.program.evaluate([ops.softmax(x)], feeds)[0].round(4)
+    array([[0.3333, 0.3333, 0.3333],
+           [0.09  , 0.2447, 0.6652]], dtype=float32)
+    """
     return Softmax(x).output
 
 
 def log_softmax(x):
-    """Logarithm of :func:`softmax`, without overflow or loss of small probabilities."""
+    """Logarithm of :func:`softmax`, x - log(sum(exp(x))), precise for small probabilities too.
+
+    Parameters
+    ----------
+    x : float32 Tensor of shape (..., k)
+
+    Returns
+    -------
+    float32 Tensor of shape (..., k)
+
+    Raises
+    ------
+    ValueError
+        When ``x`` is not float32, or has no class along its last axis.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((2, 2))
+    >>> feeds = {x: [[0.0, 0.0], [0.0, 200.0]]}
+    >>> graph.program.evaluate([ops.log_softmax(x)], feeds)[0].round(4)
+    array([[  -0.6931,   -0.6931],
+           [-200.    ,    0.    ]], dtype=float32)
+    """
     return LogSoftmax(x).output
 
 
 def softmax_log_loss(logits, targets):
-    """Log loss (cross entropy) of softmax(logits), one value per sample.
+    """Log loss (cross entropy) of softmax(logits): -log(probability of the target), per sample.
 
     Parameters
     ----------
-    logits : Tensor of shape (n, k)
+    logits : float32 Tensor of shape (n, k)
     targets : Tensor
         int32 of shape (n,), classes in [0, k), which are not checked when the program runs; or
         float32 of shape (n, k), a weight for every class: sum over k of -weight * log(probability).
 
     Returns
     -------
-    Tensor of shape (n,)
+    float32 Tensor of shape (n,)
+
+    Raises
+    ------
+    ValueError
+        When shapes or types are not these.
 
     Examples
     --------
-    >>> from skdeep import ops
-    >>> from skdeep.graph import Tensor
-    >>> ops.softmax_log_loss(Tensor((32, 10)), Tensor((32,), "int32")).shape
-    (32,)
+    >>> from skdeep import graph, ops
+    >>> logits, targets = graph.Tensor((2, 3)), graph.Tensor((2,), "int32")
+    >>> feeds = {logits: [[0.0, 0.0, 0.0], [0.0, 1.0, 2.0]], targets: [0, 2]}
+    >>> graph.program.evaluate([ops.softmax_log_loss(logits, targets)], feeds)[0].round(4)
+    array([1.0986, 0.4076], dtype=float32)
     """
     soft = isinstance(targets, Tensor) and targets.dtype == "float32" and targets.ndim == 2
     return (SoftLogLoss if soft else SoftmaxLogLoss)(logits, targets).output
 
 
 def sigmoid_log_loss(logits, targets):
-    """Log loss of sigmoid(logits) for targets in [0, 1], element by element, without overflow.
+    """Log loss of p = sigmoid(logits): -t log(p) - (1 - t) log(1 - p), without overflow.
 
     Parameters
     ----------
-    logits, targets : float32 Tensor of one shape
+    logits : float32 Tensor of any shape
+    targets : float32 Tensor of that shape
+        t, in [0, 1]; not checked when the program runs.
 
     Returns
     -------
-    Tensor of that shape
+    float32 Tensor of that shape
+        One loss per element.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ, or a type is not float32.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> logits, targets = graph.Tensor((3,)), graph.Tensor((3,))
+    >>> feeds = {logits: [0.0, 2.0, 200.0], targets: [1.0, 0.5, 0.0]}
+    >>> graph.program.evaluate([ops.sigmoid_log_loss(logits, targets)], feeds)[0].round(4)
+    array([  0.6931,   1.1269, 200.    ], dtype=float32)
     """
     return SigmoidLogLoss(logits, targets).output

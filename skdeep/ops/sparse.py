@@ -12,11 +12,22 @@ class SparseRows(Tensor):
 
     Parameters
     ----------
-    data, indices, indptr : Tensor
-        The three arrays of the whole matrix; the last two int32.
-    rows : Tensor
-        int32, which rows make the batch.
+    data : float32 Tensor of shape (n_stored,)
+        Values of the whole matrix, as in ``scipy.sparse.csr_matrix``.
+    indices : int32 Tensor of shape (n_stored,)
+        Their columns.
+    indptr : int32 Tensor of shape (n_samples + 1,)
+        Where each row starts among them.
+    rows : int32 Tensor of shape (n,)
+        Which rows make the batch.
     n_columns : int
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> leaves = [graph.Tensor((3,))] + [graph.Tensor((k,), "int32") for k in (3, 3, 2)]
+    >>> ops.SparseRows(*leaves, n_columns=4).shape
+    (2, 4)
     """
 
     __slots__ = ("data", "indices", "indptr", "rows")
@@ -91,17 +102,37 @@ class Densify(Op):
 
 
 def sparse_dense(x, w, b=None):
-    """x w + b for a batch ``x`` of CSR rows.
+    """Matrix product x w + b for a batch ``x`` of CSR rows.
 
     Parameters
     ----------
     x : SparseRows of shape (n, n_in)
-    w : Tensor of shape (n_in, n_out)
-    b : Tensor of shape (n_out,) or None
+    w : float32 Tensor of shape (n_in, n_out)
+    b : float32 Tensor of shape (n_out,) or None
 
     Returns
     -------
-    Tensor of shape (n, n_out)
+    float32 Tensor of shape (n, n_out)
+        Only w and b have gradients.
+
+    Raises
+    ------
+    ValueError
+        When ``x`` has not as many columns as ``w`` has rows.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_matrix
+    >>> from skdeep import graph, ops
+    >>> X = csr_matrix([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
+    >>> leaves = [graph.Tensor((3,))] + [graph.Tensor((k,), "int32") for k in (3, 3, 2)]
+    >>> feeds = dict(zip(leaves, [X.data, X.indices, X.indptr, [1, 0]]))
+    >>> w = graph.Tensor((3, 2))
+    >>> feeds[w] = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    >>> y = ops.sparse_dense(ops.SparseRows(*leaves, n_columns=3), w)
+    >>> graph.program.evaluate([y], feeds)[0]
+    array([[16., 20.],
+           [ 6.,  8.]], dtype=float32)
     """
     if x.shape[1] != w.shape[0]:
         raise ValueError(f"sparse_dense: x has {x.shape[1]} columns, w has {w.shape[0]} rows.")
@@ -109,5 +140,27 @@ def sparse_dense(x, w, b=None):
 
 
 def densify(x):
-    """A batch of CSR rows as a dense tensor of shape (n, columns)."""
+    """A batch of CSR rows as a dense tensor.
+
+    Parameters
+    ----------
+    x : SparseRows of shape (n, columns)
+
+    Returns
+    -------
+    float32 Tensor of shape (n, columns)
+        Gradients do not pass through it.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_matrix
+    >>> from skdeep import graph, ops
+    >>> X = csr_matrix([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
+    >>> leaves = [graph.Tensor((3,))] + [graph.Tensor((k,), "int32") for k in (3, 3, 2)]
+    >>> feeds = dict(zip(leaves, [X.data, X.indices, X.indptr, [1, 0]]))
+    >>> x = ops.SparseRows(*leaves, n_columns=3)
+    >>> graph.program.evaluate([ops.densify(x)], feeds)[0]
+    array([[1., 0., 3.],
+           [0., 2., 0.]], dtype=float32)
+    """
     return Densify(*x.parts, n_columns=x.shape[1]).output

@@ -1,0 +1,502 @@
+"""Winograd's minimal filtering for 3x3 convolutions of stride 1: forward and both gradients.
+
+Images are cut into squares of m x m outputs, each seen through m + 2 by m + 2 inputs. With three
+small constant matrices B, G, A a square d of the input and a kernel g give the outputs
+
+    y = A^T [(G g G^T) * (B^T d B)] A                      (* element by element)
+
+so that sums over channels are (m + 2)^2 matrix products between transformed inputs V and
+transformed weights U, where a direct convolution multiplies 9 m^2 times: 4 times fewer products
+for m = 4, 2.25 times for m = 2. The input gradient is a forward convolution of dy with flipped,
+transposed weights. The weight gradient is accumulated in the transformed domain,
+
+    dw = G^T [sum over squares of (B^T d B) * (A dy A^T)] G
+
+The points of interpolation are 0, +-1 and infinity for m = 2, and 0, +-5/8, +-3/2 and infinity for
+m = 4: with the usual 0, +-1, +-2 the error would be three times as large (A. Lavin and S. Gray,
+"Fast algorithms for convolutional neural networks", 2016; B. Barabasz et al., "Error analysis and
+improving the accuracy of Winograd convolution for deep neural networks", 2020).
+
+Blocks of squares are transformed, multiplied and transformed back while they are in the L2 cache;
+every tile of a program has working memory of its own. An element is computed from its own square
+alone, in the same order wherever the square lies in a batch.
+
+Measured on one Zen 4 core against the direct kernels: 2.4 to 3 times as fast forward, from 64
+channels on 56 x 56 pixels to 256 on 14 x 14, and 2.1 to 2.8 times for a training step of 64 images.
+"""
+
+import numpy as np
+
+from .compiler import expand, inline, kernel
+from .dense import INFINITY
+from .gemm import ABSENT, TABLE_BYTES, VECTORS, column_tile, put_row, row_tile, tile_rows
+from .panels import (
+    count_panels,
+    count_vectors,
+    panel_count,
+    panel_first,
+    panel_floats,
+    transpose_block,
+    vector_count,
+)
+from .simd import (
+    VECTOR_BYTES,
+    WIDTH,
+    fill,
+    fma,
+    load,
+    load_f32,
+    maximum,
+    minimum,
+    scratch,
+    store,
+    store_n,
+    where,
+)
+
+LINE = 64  # bytes between parts of working memory, which would share cache sets otherwise
+SQUARE_BYTES = 36 * VECTOR_BYTES  # a vector of channels of a square
+TAPS_BYTES = 9 * WIDTH * VECTOR_BYTES  # all taps of a square of weights
+PANEL = WIDTH * VECTORS  # columns of a full panel
+PAIR_BYTES = 4 * PANEL * PANEL + LINE  # the sums of one position for a pair of bands
+WHOLE, TRANSFORMS, PRODUCTS = 0, 1, 2  # stages
+
+ZERO = np.float32(0)
+_A2, _B2 = 25 / 64, 9 / 4  # squares of the points
+A, B = np.float32(5 / 8), np.float32(3 / 2)
+A2, B2 = np.float32(_A2), np.float32(_B2)
+A3, B3 = np.float32(5 / 8 * _A2), np.float32(3 / 2 * _B2)
+SUM2, PRODUCT2 = np.float32(_A2 + _B2), np.float32(_A2 * _B2)
+# What the rows of G are divided by: products of distances of a point to the others.
+SCALE_0 = np.float32(1 / (_A2 * _B2))
+SCALE_A = np.float32(1 / (2 * _A2 * (_A2 - _B2)))
+SCALE_B = np.float32(1 / (2 * _B2 * (_B2 - _A2)))
+HALF = np.float32(0.5)
+
+
+def packed_floats(m, run, columns):
+    """Size of the panels of transformed weights."""
+    return (m + 2) ** 2 * (panel_floats(run, columns) + panel_count(columns) * LINE // 4)
+
+
+def work_floats(m, squares, channels, columns):
+    """Elements of V, for all channels, and of M, for all columns, of some squares."""
+    positions = (m + 2) ** 2
+    return tuple(
+        positions * (squares * vector_count(k) * WIDTH + LINE // 4) for k in (channels, columns)
+    )
+
+
+# ---- one dimension: values lie `step` bytes apart, results `gap` bytes ---------------------------
+
+
+@inline
+def times_bt(source, step, target, gap, m):
+    """B^T d: m + 2 values from m + 2."""
+    d0, d1, d2, d3 = (
+        load(source), load(source + step), load(source + 2 * step), load(source + 3 * step)
+    )  # fmt: skip
+    if m == 2:
+        store(target, d2 - d0)
+        store(target + gap, d2 + d1)
+        store(target + 2 * gap, d2 - d1)
+        store(target + 3 * gap, d3 - d1)
+    else:
+        d4, d5 = load(source + 4 * step), load(source + 5 * step)
+        even_a, odd_a = fma(d2, -B2, d4), fma(d1, -B2, d3)
+        even_b, odd_b = fma(d2, -A2, d4), fma(d1, -A2, d3)
+        store(target, fma(d0, PRODUCT2, fma(d2, -SUM2, d4)))
+        store(target + gap, fma(odd_a, A, even_a))
+        store(target + 2 * gap, fma(odd_a, -A, even_a))
+        store(target + 3 * gap, fma(odd_b, B, even_b))
+        store(target + 4 * gap, fma(odd_b, -B, even_b))
+        store(target + 5 * gap, fma(d1, PRODUCT2, fma(d3, -SUM2, d5)))
+
+
+@inline
+def times_at(source, step, target, gap, m):
+    """A^T y: m values from m + 2."""
+    y0, y1, y2, y3 = (
+        load(source), load(source + step), load(source + 2 * step), load(source + 3 * step)
+    )  # fmt: skip
+    if m == 2:
+        store(target, y0 + (y1 + y2))
+        store(target + gap, (y1 - y2) + y3)
+    else:
+        y4, y5 = load(source + 4 * step), load(source + 5 * step)
+        even_a, odd_a = y1 + y2, y1 - y2
+        even_b, odd_b = y3 + y4, y3 - y4
+        store(target, y0 + (even_a + even_b))
+        store(target + gap, fma(odd_b, B, odd_a * A))
+        store(target + 2 * gap, fma(even_b, B2, even_a * A2))
+        store(target + 3 * gap, fma(odd_b, B3, fma(odd_a, A3, y5)))
+
+
+@inline
+def times_a(source, step, target, gap, m):
+    """A y: m + 2 values from m."""
+    y0, y1 = load(source), load(source + step)
+    if m == 2:
+        store(target, y0)
+        store(target + gap, y0 + y1)
+        store(target + 2 * gap, y0 - y1)
+        store(target + 3 * gap, y1)
+    else:
+        y2, y3 = load(source + 2 * step), load(source + 3 * step)
+        even_a, odd_a = fma(y2, A2, y0), fma(y3, A2, y1)
+        even_b, odd_b = fma(y2, B2, y0), fma(y3, B2, y1)
+        store(target, y0)
+        store(target + gap, fma(odd_a, A, even_a))
+        store(target + 2 * gap, fma(odd_a, -A, even_a))
+        store(target + 3 * gap, fma(odd_b, B, even_b))
+        store(target + 4 * gap, fma(odd_b, -B, even_b))
+        store(target + 5 * gap, y3)
+
+
+@inline
+def times_g(source, step, target, gap, m):
+    """G g: m + 2 values from 3."""
+    g0, g1, g2 = load(source), load(source + step), load(source + 2 * step)
+    if m == 2:
+        even, odd = (g0 + g2) * HALF, g1 * HALF
+        store(target, -g0)
+        store(target + gap, even + odd)
+        store(target + 2 * gap, even - odd)
+        store(target + 3 * gap, g2)
+    else:
+        even_a, odd_a = fma(g2, A2, g0), g1 * A
+        even_b, odd_b = fma(g2, B2, g0), g1 * B
+        store(target, g0 * SCALE_0)
+        store(target + gap, (even_a + odd_a) * SCALE_A)
+        store(target + 2 * gap, (even_a - odd_a) * SCALE_A)
+        store(target + 3 * gap, (even_b + odd_b) * SCALE_B)
+        store(target + 4 * gap, (even_b - odd_b) * SCALE_B)
+        store(target + 5 * gap, g2)
+
+
+@inline
+def times_gt(source, step, target, gap, m):
+    """G^T u: 3 values from m + 2."""
+    u0, u1, u2, u3 = (
+        load(source), load(source + step), load(source + 2 * step), load(source + 3 * step)
+    )  # fmt: skip
+    if m == 2:
+        even, odd = (u1 + u2) * HALF, (u1 - u2) * HALF
+        store(target, even - u0)
+        store(target + gap, odd)
+        store(target + 2 * gap, even + u3)
+    else:
+        u4, u5 = load(source + 4 * step), load(source + 5 * step)
+        even_a, odd_a = (u1 + u2) * SCALE_A, (u1 - u2) * SCALE_A
+        even_b, odd_b = (u3 + u4) * SCALE_B, (u3 - u4) * SCALE_B
+        store(target, fma(u0, SCALE_0, even_a + even_b))
+        store(target + gap, fma(odd_b, B, odd_a * A))
+        store(target + 2 * gap, fma(even_b, B2, fma(even_a, A2, u5)))
+
+
+# ---- weights -------------------------------------------------------------------------------------
+
+
+@kernel
+def winograd_pack(p, tile):
+    """Transformed weights as panels, (panels, (m + 2)^2, run, width). One tile per panel.
+
+    p = [w, out, c, f, m, transposed]; w is (3, 3, c, f). Rows and columns of the panels are c and f
+    or, transposed, f and c with the taps in reverse order. Columns past the last are undefined.
+    """
+    w, out, c, f, m, transposed = p[0], p[1], p[2], p[3], p[4], p[5]
+    columns, run = (c, f) if transposed else (f, c)
+    first, end = panel_first(columns, tile), panel_first(columns, tile + 1)
+    size, width = m + 2, VECTOR_BYTES * (end - first)
+    gap = width * run + LINE
+    out += size * size * (VECTOR_BYTES * first * run + tile * LINE)
+    between, taps = scratch(SQUARE_BYTES), scratch(TAPS_BYTES)
+    for k in range(0, run, WIDTH):
+        rows = min(WIDTH, run - k)
+        for v in range(first, end):
+            source, tap, step = w + 4 * (k * f + v * WIDTH), 4 * c * f, 4 * f
+            if transposed:
+                for t in range(9):
+                    transpose_block(w + 4 * (((8 - t) * c + v * WIDTH) * f + k), 4 * f,
+                                    min(WIDTH, c - v * WIDTH), taps + t * WIDTH * VECTOR_BYTES,
+                                    VECTOR_BYTES, rows)  # fmt: skip
+                source, tap, step = taps, WIDTH * VECTOR_BYTES, VECTOR_BYTES
+            for r in range(rows):
+                target = out + VECTOR_BYTES * (v - first) + width * (k + r)
+                for j in range(3):
+                    times_g(source + r * step + j * tap, 3 * tap, between + j * VECTOR_BYTES,
+                            3 * VECTOR_BYTES, m)  # fmt: skip
+                for i in range(size):
+                    times_g(between + 3 * i * VECTOR_BYTES, VECTOR_BYTES, target + i * size * gap,
+                            gap, m)  # fmt: skip
+
+
+# ---- images --------------------------------------------------------------------------------------
+
+
+@inline
+def place(square, down, across):
+    """Image, row and column of a square."""
+    image, rest = square // (down * across), square % (down * across)
+    return image, rest // across, rest % across
+
+
+@inline
+def inside(y, x, size, h, w):
+    """Whether a square with its first pixel at (y, x) lies in the image."""
+    return y >= 0 and x >= 0 and y + size <= h and x + size <= w
+
+
+@inline
+def clear(target, count):
+    """Zero ``count`` vectors."""
+    for k in range(count):
+        store(target + k * VECTOR_BYTES, fill(ZERO))
+
+
+@inline
+def copy_square(x, h, w, c, y_start, x_start, size, target):
+    """One vector of channels of the pixels of a square that lie in the image."""
+    for i in range(max(0, -y_start), min(size, h - y_start)):
+        for j in range(max(0, -x_start), min(size, w - x_start)):
+            pixel = x + 4 * ((y_start + i) * w + x_start + j) * c
+            store(target + (i * size + j) * VECTOR_BYTES, load(pixel))
+
+
+@expand
+def transform_inputs(x, h, w, c, grid, start, count, top, left, m, width, target, gap, between,
+                     square):  # fmt: skip
+    """B^T d B of ``count`` squares, ``width`` bytes of channels each; a grid is (down, across)."""
+    size = m + 2
+    for t in range(count):
+        image, i, j = place(start + t, grid[0], grid[1])
+        y_start, x_start = i * m - top, j * m - left
+        base = x + 4 * image * h * w * c
+        begin, row, pixel = base + 4 * (y_start * w + x_start) * c, 4 * w * c, 4 * c
+        whole = inside(y_start, x_start, size, h, w)
+        if not whole:
+            clear(square, size * size)
+            row, pixel = size * VECTOR_BYTES, VECTOR_BYTES
+        for at in range(0, width, VECTOR_BYTES):
+            source = begin + at
+            if not whole:
+                copy_square(base + at, h, w, c, y_start, x_start, size, square)
+                source = square
+            for k in range(size):
+                times_bt(source + k * pixel, row, between + k * VECTOR_BYTES, size * VECTOR_BYTES,
+                         m)  # fmt: skip
+            for k in range(size):
+                times_bt(between + k * size * VECTOR_BYTES, VECTOR_BYTES,
+                         target + t * width + at + k * size * gap, gap, m)  # fmt: skip
+
+
+@expand
+def transform_gradients(dy, oh, ow, f, grid, start, count, m, width, target, gap, between, square):
+    """A dy A^T of ``count`` squares, ``width`` bytes of filters each."""
+    size = m + 2
+    for t in range(count):
+        image, i, j = place(start + t, grid[0], grid[1])
+        base = dy + 4 * image * oh * ow * f
+        begin, row, pixel = base + 4 * (i * ow + j) * m * f, 4 * ow * f, 4 * f
+        whole = inside(i * m, j * m, m, oh, ow)
+        if not whole:
+            clear(square, m * m)
+            row, pixel = m * VECTOR_BYTES, VECTOR_BYTES
+        for at in range(0, width, VECTOR_BYTES):
+            source = begin + at
+            if not whole:
+                copy_square(base + at, oh, ow, f, i * m, j * m, m, square)
+                source = square
+            for k in range(m):
+                times_a(source + k * pixel, row, between + k * VECTOR_BYTES, m * VECTOR_BYTES, m)
+            for k in range(size):
+                times_a(between + k * m * VECTOR_BYTES, VECTOR_BYTES,
+                        target + t * width + at + k * size * gap, gap, m)  # fmt: skip
+
+
+@expand
+def transform_outputs(source, gap, out, bias, add, mask, low, high, rows, columns, row, pixel, m,
+                      lanes, between):  # fmt: skip
+    """The outputs of one square, ``rows`` x ``columns`` of which exist; one vector of filters.
+
+    ``add`` and ``mask`` are addresses that go with ``out``, or 0.
+    """
+    size = m + 2
+    for k in range(size):
+        times_at(source + k * gap, size * gap, between + k * VECTOR_BYTES, size * VECTOR_BYTES, m)
+    shift = load(bias) if bias != 0 else fill(ZERO)
+    for i in range(rows):
+        line = between + i * size * VECTOR_BYTES
+        times_at(line, VECTOR_BYTES, line, VECTOR_BYTES, m)
+        for j in range(columns):
+            at = i * row + j * pixel
+            y = load(line + j * VECTOR_BYTES) + shift
+            if add != 0:
+                y = y + load(add + at)
+            y = minimum(maximum(y, low), high)
+            if mask != 0:
+                y = where(load(mask + at) <= ZERO, ZERO, y)
+            if lanes == WIDTH:
+                store(out + at, y)
+            else:
+                store_n(out + at, y, lanes)
+
+
+@kernel
+def winograd_rows(p, tile):
+    """Convolution with transformed weights, or an input gradient.
+
+    p = [x, panels, bias, out, add, mask, low, high, work, n, h, w, c, oh, ow, f, top, left, m,
+    squares of a block, shares, panels of a tile, stage]; x is (n, h, w, c), out (n, oh, ow, f), add
+    and mask are like out. A tile takes a share of the blocks and some panels of filters. Where
+    there are few squares and many filters the work is done in two stages, so that inputs are not
+    transformed for every tile anew.
+    """
+    x, panels, bias, out, add, mask = p[0], p[1], p[2], p[3], p[4], p[5]
+    low, high = load_f32(p[6]), load_f32(p[7])
+    n, h, w, c, oh, ow, f, top, left = p[9], p[10], p[11], p[12], p[13], p[14], p[15], p[16], p[17]
+    m, block, shares, stage = p[18], p[19], p[20], p[22]
+    size, down, across = m + 2, (oh + m - 1) // m, (ow + m - 1) // m
+    squares = n * down * across
+    blocks = (squares + block - 1) // block
+    share, chunk = tile % shares, tile // shares
+    from_panel = chunk * p[21]
+    to_panel = min(count_panels(f), from_panel + p[21])
+    run = VECTOR_BYTES * count_vectors(c)
+    v_gap = (block if stage == WHOLE else squares) * run + LINE
+    m_gap = block * VECTOR_BYTES * min(count_vectors(f), VECTORS) + LINE
+    v_start = p[8] + (tile * size * size * (v_gap + m_gap) if stage == WHOLE else 0)
+    m_start = v_start + size * size * (v_gap + (0 if stage == WHOLE else tile * m_gap))
+    table, between, square = scratch(TABLE_BYTES), scratch(SQUARE_BYTES), scratch(SQUARE_BYTES)
+    for b in range(share * blocks // shares, (share + 1) * blocks // shares):
+        start = b * block
+        count = min(squares, start + block) - start
+        v_block = v_start + (0 if stage == WHOLE else start * run)
+        if stage != PRODUCTS:
+            transform_inputs(x, h, w, c, (down, across), start, count, top, left, m, run, v_block,
+                             v_gap, between, square)  # fmt: skip
+        if stage == TRANSFORMS:
+            continue
+        for panel in range(from_panel, to_panel):
+            first, end = panel_first(f, panel), panel_first(f, panel + 1)
+            vectors, width = end - first, VECTOR_BYTES * (end - first)
+            weights = panels + size * size * (VECTOR_BYTES * first * c + panel * LINE)
+            for q in range(size * size):
+                i = 0
+                while i < count:
+                    rows = tile_rows(vectors, count - i)
+                    for r in range(rows):
+                        k = min(i + r, count - 1)
+                        put_row(table, r, m_start + q * m_gap + k * width,
+                                v_block + q * v_gap + k * run)  # fmt: skip
+                    row_tile(rows, vectors, table, weights + q * (c * width + LINE), 1, 0, 0, 1, 0,
+                             0, c, 0, ABSENT, ABSENT, -INFINITY, INFINITY, WIDTH)  # fmt: skip
+                    i += rows
+            for t in range(count):
+                image, i, j = place(start + t, down, across)
+                at = 4 * (((image * oh + i * m) * ow + j * m) * f + first * WIDTH)
+                for v in range(vectors):
+                    column = at + v * VECTOR_BYTES
+                    transform_outputs(
+                        m_start + t * width + v * VECTOR_BYTES, m_gap, out + column,
+                        bias + VECTOR_BYTES * (first + v) if bias != 0 else 0,
+                        add + column if add != 0 else 0, mask + column if mask != 0 else 0,
+                        low, high, min(m, oh - i * m), min(m, ow - j * m), 4 * ow * f, 4 * f, m,
+                        min(WIDTH, f - (first + v) * WIDTH), between,
+                    )  # fmt: skip
+
+
+# ---- weight gradient -----------------------------------------------------------------------------
+# V and M of a wave of squares are kept as (positions, bands, squares, width), so that a column tile
+# reads them from one end to the other. Bands of M are panels of filters; bands of V are that many
+# vectors of channels.
+
+
+@kernel
+def winograd_transforms(p, tile):
+    """V and M of the squares from ``start`` up to ``end``.
+
+    p = [x, dy, work, n, h, w, c, oh, ow, f, top, left, m, start, end, squares of a tile, vectors of
+    a band of V]; x is (n, h, w, c), dy (n, oh, ow, f).
+    """
+    h, w, c, oh, ow, f, top, left, m = p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11], p[12]
+    squares, at, band = p[14] - p[13], tile * p[15], p[16]
+    start, count = p[13] + at, min(squares, at + p[15]) - at
+    size, grid = m + 2, ((oh + m - 1) // m, (ow + m - 1) // m)
+    v_gap = squares * VECTOR_BYTES * count_vectors(c) + LINE
+    m_gap = squares * VECTOR_BYTES * count_vectors(f) + LINE
+    v_start = p[2]
+    m_start = v_start + size * size * v_gap
+    between, square = scratch(SQUARE_BYTES), scratch(SQUARE_BYTES)
+    for first in range(0, count_vectors(c), band):
+        column = VECTOR_BYTES * first
+        width = VECTOR_BYTES * min(band, count_vectors(c) - first)
+        transform_inputs(p[0] + column, h, w, c, grid, start, count, top, left, m, width,
+                         v_start + squares * column + at * width, v_gap, between,
+                         square)  # fmt: skip
+    for panel in range(count_panels(f)):
+        column = VECTOR_BYTES * panel_first(f, panel)
+        width = VECTOR_BYTES * panel_first(f, panel + 1) - column
+        transform_gradients(p[1] + column, oh, ow, f, grid, start, count, m, width,
+                            m_start + squares * column + at * width, m_gap, between,
+                            square)  # fmt: skip
+
+
+@expand
+def multiply_bands(table, a, b, squares, channels, a_width, out, width):
+    """out (channels, width) = sum over squares of a (squares, a_width) by b (squares, width)."""
+    vectors = width // VECTOR_BYTES
+    i = 0
+    while i < channels:
+        rows = tile_rows(vectors, channels - i)
+        for r in range(rows):
+            k = min(i + r, channels - 1)
+            put_row(table, r, out + k * width, 4 * k)
+        column_tile(rows, vectors, table, 1, a, b, 1, 0, 0, 1, 0, 0, squares, a_width, width,
+                    WIDTH)  # fmt: skip
+        i += rows
+
+
+@kernel
+def winograd_weights(p, tile):
+    """dw (3, 3, c, f) = G^T [sums of V M over squares] G, added to what dw holds if ``add``.
+
+    p = [work, dw, c, f, m, squares, vectors of a band of V, tiles, add]. Each tile takes a share of
+    the pairs of bands.
+    """
+    work, dw, c, f, m, squares, band = p[0], p[1], p[2], p[3], p[4], p[5], p[6]
+    size, panels = m + 2, count_panels(f)
+    positions = size * size
+    v_gap = squares * VECTOR_BYTES * count_vectors(c) + LINE
+    m_gap = squares * VECTOR_BYTES * count_vectors(f) + LINE
+    m_start = work + positions * v_gap
+    sums = m_start + positions * (m_gap + tile * PAIR_BYTES)
+    table, between, square = scratch(TABLE_BYTES), scratch(SQUARE_BYTES), scratch(SQUARE_BYTES)
+    pairs = (count_vectors(c) + band - 1) // band * panels
+    for pair in range(tile * pairs // p[7], (tile + 1) * pairs // p[7]):
+        begin = pair // panels * band
+        a_width = VECTOR_BYTES * min(band, count_vectors(c) - begin)
+        channels = min(c, (begin + band) * WIDTH) - begin * WIDTH
+        first, end = panel_first(f, pair % panels), panel_first(f, pair % panels + 1)
+        width = VECTOR_BYTES * (end - first)
+        for q in range(positions):
+            multiply_bands(table, work + q * v_gap + squares * VECTOR_BYTES * begin,
+                           m_start + q * m_gap + squares * VECTOR_BYTES * first, squares, channels,
+                           a_width, sums + q * PAIR_BYTES, width)  # fmt: skip
+        for k in range(channels):
+            for v in range(end - first):
+                at = sums + k * width + v * VECTOR_BYTES
+                for j in range(size):
+                    times_gt(at + j * PAIR_BYTES, size * PAIR_BYTES, between + j * VECTOR_BYTES,
+                             size * VECTOR_BYTES, m)  # fmt: skip
+                lanes = min(WIDTH, f - (first + v) * WIDTH)
+                for i in range(3):
+                    times_gt(between + i * size * VECTOR_BYTES, VECTOR_BYTES, square, VECTOR_BYTES,
+                             m)  # fmt: skip
+                    for j in range(3):
+                        element = (3 * i + j) * c + begin * WIDTH + k
+                        out = dw + 4 * (element * f + (first + v) * WIDTH)
+                        value = load(square + j * VECTOR_BYTES)
+                        if p[8] != 0:
+                            value = value + load(out)
+                        store_n(out, value, lanes)
