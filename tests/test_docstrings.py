@@ -9,11 +9,7 @@ import pytest
 MODULES = ("skdeep", "skdeep.layers", "skdeep.ops", "skdeep.training")
 
 
-def public():
-    """(module, name) of everything public."""
-    for module in MODULES:
-        for name in importlib.import_module(module).__all__:
-            yield module, name
+PUBLIC = [(module, name) for module in MODULES for name in importlib.import_module(module).__all__]
 
 
 def sections(value):
@@ -39,20 +35,20 @@ def described(body):
     return [name.strip() for line in lines for name in line.split(" : ")[0].split(",")]
 
 
-@pytest.mark.parametrize(("module", "name"), public())
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
 def test_summary_is_one_line(module, name):
     lines = inspect.getdoc(getattr(importlib.import_module(module), name)).splitlines()
     assert lines[0].endswith(".")
     assert len(lines) == 1 or not lines[1]
 
 
-@pytest.mark.parametrize(("module", "name"), public())
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
 def test_parameters_are_described_in_order(module, name):
     value = getattr(importlib.import_module(module), name)
     assert described(sections(value).get("Parameters", "")) == takes(value)
 
 
-@pytest.mark.parametrize(("module", "name"), public())
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
 def test_results_are_described(module, name):
     """Of functions; unless they return nothing."""
     value = getattr(importlib.import_module(module), name)
@@ -60,7 +56,7 @@ def test_results_are_described(module, name):
         assert sections(value).get("Returns", "").strip()
 
 
-@pytest.mark.parametrize(("module", "name"), public())
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
 def test_examples_run_something(module, name):
     """That they give what they show is checked where doctests run."""
     value = getattr(importlib.import_module(module), name)

@@ -15,10 +15,12 @@ class NeuralNetRegressor(RegressorMixin, BaseNeuralNet):
 
     Parameters
     ----------
-    layers, input_shape, head, optimizer, batch_size, max_epochs, shuffle
+    layers, input_shape, head
         As for :class:`NeuralNetClassifier`.
     loss : {"auto", "squared_error", "absolute_error", "huber"} or Loss, default="auto"
         "auto" is the squared error.
+    optimizer, batch_size, max_epochs, shuffle
+        As for :class:`NeuralNetClassifier`.
     early_stopping, validation_fraction, n_iter_no_change, tol, warm_start, callbacks
         As for :class:`NeuralNetClassifier`.
     output_layer, random_state, n_threads, device, verbose

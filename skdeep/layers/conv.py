@@ -34,10 +34,11 @@ class Conv2D(Layer):
     kernel_size : int or pair, default=3
     activation : str, callable or None, default=None
         See :class:`Activation`.
-    stride, dilation : int or pair, default=1
+    stride : int or pair, default=1
     padding : {"valid", "same"}, int, pair or pair of pairs, default="valid"
         Zeros around the image: none; as many as keep ``ceil(size / stride)``; the same number on
         all sides; (vertical, horizontal); ((top, bottom), (left, right)).
+    dilation : int or pair, default=1
     groups : int, default=1
         Channels are cut into this many groups, each with its own filters; with
         ``groups=c`` the convolution is depthwise.

@@ -20,7 +20,18 @@ def fans(shape):
 
 
 class Initializer(BaseEstimator):
-    """Base class; a subclass gives ``__call__(shape, rng) -> float32 array``."""
+    """Base class; a subclass gives ``__call__(shape, rng) -> float32 array``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeep.layers import Dense, Initializer
+    >>> class Ramp(Initializer):
+    ...     def __call__(self, shape, rng):
+    ...         return np.linspace(0, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    >>> Dense(3, weight_init=Ramp())
+    Dense(units=3, weight_init=Ramp())
+    """
 
     def __call__(self, shape, rng):
         """Draw an array of the given shape with a :class:`numpy.random.RandomState`."""

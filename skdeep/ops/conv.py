@@ -255,10 +255,12 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, algorithm
         Weights. With ``groups == c == f`` each channel has a kernel of its own (depthwise).
     b : Tensor of shape (f,) or None
         Bias.
-    stride, dilation : int or (int, int)
-        Step of the window, and distance of its taps, vertically and horizontally.
+    stride : int or (int, int)
+        Step of the window, vertically and horizontally.
     padding : int, (int, int) or ((top, bottom), (left, right))
         Zeros around the images.
+    dilation : int or (int, int)
+        Distance of the window's taps.
     groups : int
         Channels and filters are cut into this many groups that do not see one another.
     algorithm : {"auto", "direct", "winograd2", "winograd4"}
@@ -275,6 +277,18 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, algorithm
     ------
     ValueError
         When shapes do not fit or the kernel is larger than the padded image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeep import ops
+    >>> from skdeep.graph import Tensor
+    >>> from skdeep.graph.program import evaluate
+    >>> x, w = Tensor((1, 3, 3, 1)), Tensor((2, 2, 1, 1))
+    >>> feeds = {x: np.arange(9.0).reshape(1, 3, 3, 1), w: np.ones((2, 2, 1, 1))}
+    >>> evaluate([ops.conv2d(x, w)], feeds)[0][0, :, :, 0]
+    array([[ 8., 12.],
+           [20., 24.]], dtype=float32)
     """
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
     padding = padding_pairs(padding)

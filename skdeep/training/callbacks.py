@@ -15,6 +15,17 @@ class Callback(BaseEstimator):
 
     A callback may keep what it likes in attributes ending in ``_``; estimators work on clones of
     what they were given, so one callback object can be passed to many of them.
+
+    Examples
+    --------
+    >>> from skdeep.training import Callback
+    >>> class StopBelow(Callback):
+    ...     def __init__(self, loss=0.1):
+    ...         self.loss = loss
+    ...     def on_epoch_end(self, net, *, record, **kwargs):
+    ...         return record["train_loss"] < self.loss
+    >>> StopBelow(0.05)
+    StopBelow(loss=0.05)
     """
 
     def on_fit_begin(self, net, **kwargs):

@@ -13,8 +13,14 @@ __all__ = ["LBFGS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 class Optimizer(BaseEstimator):
     """Base class of the gradient-step rules.
 
-    ``update`` is the operation that performs a step; ``values(t, rate)`` gives what it reads from
-    the registers at steps ``t``, one row per step.
+    ``update`` is the operation that performs a step; :meth:`registers` gives what it reads, one
+    row per step.
+
+    Examples
+    --------
+    >>> from skdeep.training import SGD, Optimizer
+    >>> isinstance(SGD(), Optimizer)
+    True
     """
 
     update = None

@@ -14,6 +14,16 @@ class Schedule(BaseEstimator):
     """Base class: a subclass gives ``rate(t)`` for ``t`` in epochs, a float array.
 
     An optimizer takes a schedule wherever it takes a number as ``learning_rate``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeep.training import Adam, Schedule
+    >>> class Halving(Schedule):
+    ...     def rate(self, t, max_epochs):
+    ...         return 0.01 * 0.5 ** np.floor(t)
+    >>> Adam(Halving())
+    Adam(learning_rate=Halving())
     """
 
     def rate(self, t, max_epochs):
