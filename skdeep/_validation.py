@@ -4,6 +4,8 @@ import math
 from numbers import Integral, Real
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Rule(NamedTuple):
     """One kind of allowed value. ``holds(value)`` says whether a value is of it."""
@@ -36,6 +38,14 @@ def _padding(value):
     return side(value) or _pair_of(lambda v: side(v) or _pair_of(side)(v))(value)
 
 
+def _values(value):
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        return False
+    return array.dtype.kind in "biuf" and bool(np.isfinite(array).all())
+
+
 COUNT = Rule("a positive integer", _count)
 COUNT_PAIR = Rule(
     "a positive integer or a pair of them", lambda v: _count(v) or _pair_of(_count)(v)
@@ -45,8 +55,8 @@ NUMBER = Rule("a finite number", _number)
 POSITIVE = Rule("a positive number", lambda v: _number(v) and v > 0)
 NOT_NEGATIVE = Rule("a number that is not negative", lambda v: _number(v) and v >= 0)
 SHARE = Rule("a number in [0, 1)", lambda v: _number(v) and 0 <= v < 1)
-
-
+FLAG = Rule("True or False", lambda v: isinstance(v, (bool, np.bool_)))
+VALUES = Rule("a finite number or an array of them", _values)
 SHAPE = Rule(
     "a tuple of positive integers, one of which may be -1",
     lambda v: isinstance(v, (tuple, list)) and all(s == -1 or _count(s) for s in v),

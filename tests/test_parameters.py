@@ -5,13 +5,19 @@ import pytest
 
 from skdeep import NeuralNetClassifier, NeuralNetRegressor
 from skdeep.layers import (
+    Activation,
     BatchNorm,
+    Constant,
     Conv2D,
     Dense,
     Dropout,
+    Glorot,
+    He,
     Layer,
     MaxPool2D,
+    Orthogonal,
     Reshape,
+    Residual,
     Sequential,
 )
 from skdeep.training import (
@@ -20,6 +26,7 @@ from skdeep.training import (
     Adam,
     CosineDecay,
     EarlyStopping,
+    ExponentialDecay,
     Huber,
     LogLoss,
     SquaredError,
@@ -47,6 +54,23 @@ LAYERS = [
     (BatchNorm(epsilon=-1), "BatchNorm 'it': epsilon=-1 must"),
     (Reshape("x"), "Reshape 'it': shape='x' must"),
     (Sequential([Dense(0)]), "Dense 'it.dense1': units=0 must"),
+    (Residual([Sequential([Dense(0)])]), "Dense 'it.sequential1.dense1': units=0 must"),
+    (Dense(3, use_bias="no"), "Dense 'it': use_bias='no' must be True or False"),
+    (Dense(3, trainable=None), "Dense 'it': trainable=None must"),
+    (MaxPool2D(2, ceil_mode="yes"), "MaxPool2D 'it': ceil_mode='yes' must"),
+    (Activation(3), "Activation 'it': Unknown activation 3; choose one of"),
+    (Dense(3, ["relu"]), r"Dense 'it': Unknown activation \['relu'\]"),
+    (Activation("elu", alpha="x"), "Activation 'it': alpha='x' must"),
+    (Dense(3, weight_init=None), "Dense 'it': Unknown initializer None"),
+    (Dense(3, weight_init=np.nan), "Dense 'it': Unknown initializer nan"),
+    (Dense(3, weight_init=Glorot), "Dense 'it': Unknown initializer <class"),
+    (Dense(3, bias_init=[[1.0], [1.0, 2.0]]), "Dense 'it': Unknown initializer"),
+    (Dense(3, weight_init=Glorot("x")), "weight 'it.W' .*Glorot.distribution='x'.: choose"),
+    (Dense(3, weight_init=He(gain="x")), "weight 'it.W' .*He: gain='x' must"),
+    (Dense(3, weight_init=Orthogonal(None)), "weight 'it.W' .*Orthogonal: gain=None must"),
+    (Dense(3, weight_init=Constant("a")), "weight 'it.W' .*Constant: value='a' must"),
+    (Dense(3, bias_init=[1, 2]), r"weight 'it.b' of shape \(3,\) cannot start: "),
+    (Dense(3, weight_init=lambda shape, rng: "a"), "weight 'it.W' .*cannot start: "),
 ]
 
 
@@ -61,13 +85,17 @@ def test_layers(layer, message):
 OPTIMIZERS = [
     (Adam(beta_1="x"), "Adam: beta_1='x' must"),
     (Adam(clip_norm="x"), "Adam: clip_norm='x' must"),
-    (Adam(learning_rate="x"), "learning_rate='x' must"),
+    (Adam(learning_rate="x"), "Adam: learning_rate='x' must"),
+    (SGD(nesterov="x"), "SGD: nesterov='x' must"),
     (SGD(momentum=2), "SGD: momentum=2 must"),
     (LBFGS(memory=-1), "LBFGS: memory=-1 must"),
     (LBFGS(tol="a"), "LBFGS: tol='a' must"),
     (SGD(StepDecay(every=0)), "StepDecay: every=0 must"),
     (SGD(Warmup(epochs=-1)), "Warmup: epochs=-1 must"),
     (SGD(CosineDecay("a")), "CosineDecay: initial='a' must"),
+    (SGD(ExponentialDecay("a")), "ExponentialDecay: initial='a' must"),
+    (SGD(Warmup("a")), "Warmup: after='a' must"),
+    (SGD(Warmup(StepDecay(every=0))), "StepDecay: every=0 must"),
 ]
 
 
@@ -98,8 +126,26 @@ def test_losses_and_stopping():
 
 def test_numpy_numbers_are_numbers():
     """What a grid of NumPy values passes is accepted."""
-    layers = [Dense(np.int64(3), l2=np.float32(0.1)), Dropout(np.float64(0.5))]
-    NeuralNetClassifier(layers, max_epochs=np.int32(1)).fit(X, Y)
+    one, two = np.int64(1), np.int64(2)
+    layers = [
+        Conv2D(two, (two, one), stride=one, padding=one, groups=one, use_bias=np.bool_(True)),
+        MaxPool2D(two, stride=two),
+        Dense(np.int64(3), l2=np.float32(0.1), weight_init=np.float32(0.5)),
+        Dropout(np.float64(0.5)),
+    ]
+    optimizer = SGD(Warmup(np.float32(0.1), epochs=two), momentum=np.float32(0.5))
+    net = NeuralNetClassifier(
+        layers, optimizer=optimizer, max_epochs=np.int32(1), input_shape=(4, 4, 1)
+    )
+    assert net.fit(X, Y).weights_["conv2d1.W"].shape == (2, 1, 1, 2)
+
+
+def test_objects_hold_what_they_are_given():
+    """Values are checked when a network is built, and only then."""
+    layer = Dense(-1)
+    assert layer.set_params(units=-2).get_params()["units"] == -2
+    net = NeuralNetClassifier([layer], max_epochs=1)
+    assert net.set_params(dense1__units=4).fit(X, Y).weights_["dense1.W"].shape == (16, 4)
 
 
 class Picky(Layer):

@@ -37,7 +37,7 @@ def activate(x, activation):
         return x
     if callable(activation):
         return activation(x)
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(
             f"Unknown activation {activation!r}; choose one of {sorted(ACTIVATIONS)} or pass a "
             "function written with skdeep.ops."

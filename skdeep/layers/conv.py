@@ -3,7 +3,7 @@
 from numbers import Integral
 
 from .. import ops
-from .._validation import COUNT, COUNT_PAIR, NOT_NEGATIVE, PADDING
+from .._validation import COUNT, COUNT_PAIR, FLAG, NOT_NEGATIVE, PADDING
 from .activation import activate
 from .base import Layer, describe, shown
 from .initializers import resolve_initializer
@@ -63,8 +63,10 @@ class Conv2D(Layer):
         "dilation": COUNT_PAIR,
         "padding": PADDING,
         "groups": COUNT,
+        "use_bias": FLAG,
         "l1": NOT_NEGATIVE,
         "l2": NOT_NEGATIVE,
+        "trainable": FLAG,
     }
 
     def __init__(

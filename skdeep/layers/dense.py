@@ -1,7 +1,7 @@
 """Fully connected layer."""
 
 from .. import ops
-from .._validation import COUNT, NOT_NEGATIVE
+from .._validation import COUNT, FLAG, NOT_NEGATIVE
 from .activation import activate
 from .base import Layer
 from .initializers import resolve_initializer
@@ -36,6 +36,15 @@ class Dense(Layer):
     64
     """
 
+    _rules = {
+        "units": COUNT,
+        "use_bias": FLAG,
+        "l1": NOT_NEGATIVE,
+        "l2": NOT_NEGATIVE,
+        "trainable": FLAG,
+    }
+    accepts_sparse = True
+
     def __init__(
         self,
         units=100,
@@ -56,9 +65,6 @@ class Dense(Layer):
         self.l1 = l1
         self.l2 = l2
         self.trainable = trainable
-
-    _rules = {"units": COUNT, "l1": NOT_NEGATIVE, "l2": NOT_NEGATIVE}
-    accepts_sparse = True
 
     def forward(self, x):
         """(n, ...) to (n, units)."""

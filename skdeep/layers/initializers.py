@@ -5,6 +5,8 @@ import math
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from .._validation import NOT_NEGATIVE, VALUES, check_parameters
+
 __all__ = ["Constant", "Glorot", "He", "Initializer", "LeCun", "Orthogonal"]
 
 
@@ -39,12 +41,15 @@ class Initializer(BaseEstimator):
 
 
 class _VarianceScaling(Initializer):
+    _rules = {"gain": NOT_NEGATIVE}
+
     def __init__(self, distribution="uniform", gain=1.0):
         self.distribution = distribution
         self.gain = gain
 
     def __call__(self, shape, rng):
         """Draw an array of the given shape."""
+        check_parameters(self)
         deviation = self.gain * math.sqrt(self._variance(*fans(shape)))
         if self.distribution == "uniform":
             bound = math.sqrt(3.0) * deviation
@@ -155,11 +160,14 @@ class Orthogonal(Initializer):
     True
     """
 
+    _rules = {"gain": NOT_NEGATIVE}
+
     def __init__(self, gain=1.0):
         self.gain = gain
 
     def __call__(self, shape, rng):
         """Draw an array of the given shape."""
+        check_parameters(self)
         rows, columns = math.prod(shape[:-1]), shape[-1]
         a = rng.standard_normal((max(rows, columns), min(rows, columns)))
         q, r = np.linalg.qr(a)
@@ -183,11 +191,14 @@ class Constant(Initializer):
     array([0.5, 0.5], dtype=float32)
     """
 
+    _rules = {"value": VALUES}
+
     def __init__(self, value=0.0):
         self.value = value
 
     def __call__(self, shape, rng):
         """Array of the given shape."""
+        check_parameters(self)
         return np.array(np.broadcast_to(np.asarray(self.value, np.float32), shape))
 
 
@@ -221,16 +232,18 @@ def resolve_initializer(init, activation=None):
     Raises
     ------
     ValueError
-        For an unknown name.
+        For anything else.
     """
     if isinstance(init, str) and init == "auto":
         name = activation if isinstance(activation, str) else None
         init = _FOR_ACTIVATION.get(name, "glorot_uniform")
-    if isinstance(init, str):
-        if init not in INITIALIZERS:
-            raise ValueError(
-                f"Unknown initializer {init!r}; choose 'auto', one of {sorted(INITIALIZERS)}, "
-                "or pass an Initializer."
-            )
+    if isinstance(init, str) and init in INITIALIZERS:
         return INITIALIZERS[init]
-    return init if callable(init) else Constant(init)
+    if callable(init) and not isinstance(init, type):
+        return init
+    if VALUES.holds(init):
+        return Constant(init)
+    raise ValueError(
+        f"Unknown initializer {init!r}; choose 'auto', one of {sorted(INITIALIZERS)}, or pass "
+        f"{VALUES.text}, or an Initializer (an object, not its class)."
+    )

@@ -80,7 +80,12 @@ class Network:
         vectors = self.empty_vectors()
         views = self.views(vectors)
         for spec in self.parameters:
-            views[spec.name][...] = spec.init(spec.shape, random_state)
+            try:
+                views[spec.name][...] = spec.init(spec.shape, random_state)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"weight {spec.name!r} of shape {spec.shape} cannot start: {error}"
+                ) from error
         return vectors
 
     def empty_vectors(self):

@@ -1,7 +1,7 @@
 """Normalisation layers."""
 
 from .. import ops
-from .._validation import POSITIVE, SHARE
+from .._validation import FLAG, POSITIVE, SHARE
 from .activation import activate
 from .base import Layer, current_trace
 
@@ -35,7 +35,7 @@ class BatchNorm(Layer):
     BatchNorm(activation='relu')
     """
 
-    _rules = {"momentum": SHARE, "epsilon": POSITIVE}
+    _rules = {"momentum": SHARE, "epsilon": POSITIVE, "trainable": FLAG}
 
     def __init__(self, activation=None, *, momentum=0.9, epsilon=1e-5, trainable=True):
         self.activation = activation

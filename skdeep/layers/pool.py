@@ -1,7 +1,7 @@
 """Pooling over windows and over whole images."""
 
 from .. import ops
-from .._validation import COUNT_PAIR, PADDING, optional
+from .._validation import COUNT_PAIR, FLAG, PADDING, optional
 from .base import Layer, describe, shown
 from .conv import pair, same_padding
 
@@ -17,7 +17,12 @@ def _need_images(layer, x):
 
 
 class _Pool2D(Layer):
-    _rules = {"pool_size": COUNT_PAIR, "stride": optional(COUNT_PAIR), "padding": PADDING}
+    _rules = {
+        "pool_size": COUNT_PAIR,
+        "stride": optional(COUNT_PAIR),
+        "padding": PADDING,
+        "ceil_mode": FLAG,
+    }
 
     def __init__(self, pool_size=2, *, stride=None, padding=0, ceil_mode=False):
         self.pool_size = pool_size

@@ -18,14 +18,18 @@ class Callback(BaseEstimator):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from skdeep import NeuralNetRegressor
     >>> from skdeep.training import Callback
-    >>> class StopBelow(Callback):
-    ...     def __init__(self, loss=0.1):
-    ...         self.loss = loss
+    >>> class StopAt(Callback):
+    ...     def __init__(self, epoch=3):
+    ...         self.epoch = epoch
+    ...
     ...     def on_epoch_end(self, net, *, record, **kwargs):
-    ...         return record["train_loss"] < self.loss
-    >>> StopBelow(0.05)
-    StopBelow(loss=0.05)
+    ...         return record["epoch"] >= self.epoch
+    >>> X = np.linspace(-1, 1, 20).reshape(-1, 1)
+    >>> NeuralNetRegressor(callbacks=[StopAt(2)]).fit(X, X.ravel()).n_iter_
+    2
     """
 
     def on_fit_begin(self, net, **kwargs):

@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._validation import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, check_parameters, optional
+from .._validation import COUNT, FLAG, NOT_NEGATIVE, POSITIVE, SHARE, check_parameters, optional
 from ..ops.optimizers import AdamUpdate, MomentumUpdate, RMSpropUpdate
-from .schedules import Schedule, rates
+from .schedules import RATE, rates
 
 __all__ = ["LBFGS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
@@ -24,6 +24,17 @@ class Optimizer(BaseEstimator):
     """
 
     update = None
+    _rules = {
+        "learning_rate": RATE,
+        "momentum": SHARE,
+        "nesterov": FLAG,
+        "rho": SHARE,
+        "beta_1": SHARE,
+        "beta_2": SHARE,
+        "epsilon": NOT_NEGATIVE,
+        "weight_decay": NOT_NEGATIVE,
+        "clip_norm": optional(POSITIVE),
+    }
 
     def registers(self, first_step, n_steps, epoch, max_epochs):
         """Register values of the steps of one epoch: (n_steps, k) float32.
@@ -38,20 +49,9 @@ class Optimizer(BaseEstimator):
             values[:, k] = column
         return values
 
-    _rules = {
-        "momentum": SHARE,
-        "rho": SHARE,
-        "beta_1": SHARE,
-        "beta_2": SHARE,
-        "epsilon": NOT_NEGATIVE,
-        "weight_decay": NOT_NEGATIVE,
-        "clip_norm": optional(POSITIVE),
-    }
-
     def _validate(self):
         check_parameters(self)
-        if isinstance(self.learning_rate, Schedule):
-            check_parameters(self.learning_rate)
+        rates(self.learning_rate, np.zeros(1), 1)  # a schedule checks its own
 
 
 class SGD(Optimizer):
@@ -234,10 +234,10 @@ class LBFGS(BaseEstimator):
 
     _rules = {"memory": COUNT, "max_evaluations": COUNT, "tol": NOT_NEGATIVE}
 
-    def _validate(self):
-        check_parameters(self)
-
     def __init__(self, memory=10, max_evaluations=15000, tol=1e-5):
         self.memory = memory
         self.max_evaluations = max_evaluations
         self.tol = tol
+
+    def _validate(self):
+        check_parameters(self)

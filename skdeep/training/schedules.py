@@ -5,7 +5,7 @@ from numbers import Real
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from .._validation import NOT_NEGATIVE, NUMBER, POSITIVE
+from .._validation import NOT_NEGATIVE, NUMBER, POSITIVE, Rule, check_parameters
 
 __all__ = ["CosineDecay", "ExponentialDecay", "InverseScaling", "Schedule", "StepDecay", "Warmup"]
 
@@ -40,6 +40,12 @@ class Schedule(BaseEstimator):
         ndarray of float
         """
         raise TypeError(f"{type(self).__name__} must define rate(t, max_epochs)")
+
+
+RATE = Rule(
+    "a number that is not negative or a Schedule",
+    lambda v: isinstance(v, Schedule) or NOT_NEGATIVE.holds(v),
+)
 
 
 class ExponentialDecay(Schedule):
@@ -175,7 +181,7 @@ class Warmup(Schedule):
     array([0.  , 0.05, 0.1 , 0.1 ])
     """
 
-    _rules = {"epochs": NOT_NEGATIVE}
+    _rules = {"after": RATE, "epochs": NOT_NEGATIVE}
 
     def __init__(self, after=1e-3, epochs=5):
         self.after = after
@@ -197,6 +203,7 @@ def rates(learning_rate, t, max_epochs):
         When a rate is negative, not finite, or no number.
     """
     if isinstance(learning_rate, Schedule):
+        check_parameters(learning_rate)
         t = np.asarray(t, float)
         values = np.broadcast_to(np.asarray(learning_rate.rate(t, max_epochs), float), t.shape)
         fine = np.isfinite(values).all() and (values >= 0).all()

@@ -1,0 +1,67 @@
+"""The Python in the guide and in the how-to pages runs.
+
+Blocks of a page run one after another, in one namespace that has data in it. A block that follows a
+line such as "`skdeep/ops/softsign.py`:" is that file.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+import sklearn
+from sklearn.base import clone
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = [DOCS / "user_guide.md", *sorted((DOCS / "howto").glob("*.md"))]
+BLOCK = re.compile(r"(?:^`([\w/]+\.py)`:[^\n]*\n\n)?^```python\n(.*?)^```$", re.M | re.S)
+
+
+def blocks(page):
+    """(name of the file or "", source) of the Python blocks of a page."""
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+RUN_AS_THEY_ARE = [p for p in PAGES if blocks(p) and not any(file for file, _ in blocks(p))]
+
+
+def test_no_block_is_overlooked():
+    for page in PAGES:
+        assert len(blocks(page)) == page.read_text(encoding="utf-8").count("```python"), page
+    assert sum(len(blocks(page)) for page in PAGES) >= 8
+
+
+@pytest.mark.parametrize("page", RUN_AS_THEY_ARE, ids=lambda page: page.stem)
+def test_page(page, digits):
+    X, y = digits
+    names = {"X": X[:96], "y": y[:96], "X_val": X[200:], "y_val": y[200:]}
+    with sklearn.config_context():  # a page may set options
+        for _, source in blocks(page):
+            exec(compile(source, str(page), "exec"), names)
+        net = clone(names["net"]).set_params(max_epochs=2, random_state=0).fit(X, y)
+    assert net.predict(X).shape == y.shape
+
+
+ADD_OPERATION = """
+import importlib, sys
+from skdeep import ops
+from skdeep.kernels import compiler
+
+compiler._write = lambda *arguments: None  # code of these kernels is nobody's to keep
+for room in ("kernels", "ops"):
+    importlib.import_module(f"skdeep.{{room}}").__path__.append(f"{folder}/skdeep/{{room}}")
+ops.softsign = importlib.import_module("skdeep.ops.softsign").softsign
+sys.path += [{tests!r}, "{folder}/tests"]
+import test_softsign
+test_softsign.test_softsign()
+"""
+
+
+def test_page_on_operations(tmp_path, run_python):
+    """The files of the page, put beside those of the package, pass their own test."""
+    files = dict(blocks(DOCS / "howto" / "op.md"))
+    assert len(files) == 3
+    for name, source in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source, encoding="utf-8")
+    run_python(ADD_OPERATION.format(folder=tmp_path.as_posix(), tests=str(Path(__file__).parent)))
