@@ -15,8 +15,8 @@ import skdeep.ops  # fills OPS
 from skdeep.graph import OPS
 
 PACKAGE = Path(skdeep.__file__).parent
-ROOT = PACKAGE.parent
 TESTS = Path(__file__).parent
+ROOT = TESTS.parent  # of the source, wherever the package is installed
 ROOMS = ("estimators", "graph", "layers", "ops", "training")
 
 # What each room may import besides itself. Operations are nodes of the graph and bring their
