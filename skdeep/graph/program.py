@@ -11,7 +11,7 @@ from .tensor import Tensor
 
 OPERANDS = 28  # operands of one row at most
 # A row of less work (in ns) runs on one thread. A fork and join of threads takes about 2 us on idle
-# cores, but a hundred times that when others compete for them.
+# cores; when others compete for them, waits near 1 ms were seen.
 PARALLEL_ABOVE = 50_000
 
 
