@@ -9,7 +9,7 @@ from skdeep import ops
 from skdeep.graph import OPS, Op, Row, Tensor, compile_program, gradients, register
 from skdeep.graph.op import topological
 from skdeep.graph.passes import optimize, rewrite, split_static
-from skdeep.graph.plan import SLACK, plan_arena
+from skdeep.graph.plan import SLACK, plan_arena, storage
 from skdeep.graph.program import evaluate
 from skdeep.layers import BatchNorm, Conv2D, Dense, Residual
 from skdeep.layers.network import Network
@@ -131,7 +131,7 @@ def test_operations_say_what_they_lack():
         pass
 
     op = Lazy(leaf(2))
-    assert op.output.shape == (2,) and op.alias() is None
+    assert op.output.shape == (2,) and op.shares() == []
     with pytest.raises(ValueError, match="Lazy has no gradient"):
         op.gradient(None)
     with pytest.raises(ValueError, match="Lazy has no kernels"):
@@ -276,15 +276,12 @@ def graphs(draw):
 def test_tensors_alive_together_do_not_overlap(graph):
     x, outputs = graph
     order = topological(outputs)
-    root = {}
-    for op in order:
-        for t in op.outputs:
-            root[id(t)] = t if op.alias() is None else root.get(id(op.alias()), op.alias())
+    root = storage(order)
 
     def storage_root(t):
-        return root.get(id(t), t)
+        return root(t)[0]
 
-    offsets, size, peak = plan_arena(order, outputs, storage_root, {})
+    offsets, size, peak = plan_arena(order, outputs, root, {})
     last = {}
     for k, op in enumerate(order):
         for t in (*op.inputs, *op.outputs):

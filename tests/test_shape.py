@@ -34,7 +34,7 @@ class TestReshape:
         y = ops.reshape(x, (2, -1, 3))
         assert y.shape == (2, 4, 3)
         assert y.op.rows() == []
-        assert y.op.alias() is x
+        assert y.op.shares() == [(y, x, 0)]
 
     def test_values_and_gradient(self):
         check_op(

@@ -84,9 +84,13 @@ class Op:
         """The lines this operation adds to a program, a list of :class:`Row`."""
         raise ValueError(f"{type(self).__name__} has no kernels")
 
-    def alias(self):
-        """The input whose memory the (single) output shares unchanged, as for Reshape, or None."""
-        return None
+    def shares(self):
+        """Tensors that are part of another's memory: a list of (inner, outer, offset in words).
+
+        A view names its output as the inner one, as Reshape does; an operation whose inputs are
+        computed in place, inside its output, names them.
+        """
+        return []
 
     def rebuild(self, inputs):
         """The same operation on other inputs."""

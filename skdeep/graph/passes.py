@@ -104,11 +104,11 @@ def split_static(outputs, static_roles=("parameter", "state")):
         for t in op.inputs:
             if t is not None and t.op is not None and static(t) and id(t) not in leaves:
                 source = t
-                if t.op.alias() is not None:
+                if t.op.shares():
                     source = OPS["Copy"](t).output
                 places[source] = ("static", offset)
                 leaves[id(t)] = Tensor(t.shape, t.dtype, role="static", offset=offset)
-                offset += -(-t.size // 16) * 16
+                offset += -(-t.words // 16) * 16
     new = {}
     for op in order:
         if is_static[id(op)]:

@@ -6,7 +6,7 @@ from ..kernels.compiler import KERNELS
 from ..kernels.cpu import CPU
 from ..kernels.runner import HEADER
 from .op import topological
-from .plan import plan_arena
+from .plan import plan_arena, storage
 from .tensor import Tensor
 
 OPERANDS = 28  # operands of one row at most
@@ -30,11 +30,11 @@ class Program:
     memories : list of str
         Names: "", "arena", "constants", and the roles of the leaves.
     arena_size : int
-        Elements the arena needs.
+        Words of four bytes that the arena needs.
     constants : ndarray of float32
         Values of float operands.
     live_peak : int
-        Elements that must be alive at once at the worst row: what no plan could go below.
+        Words that must be alive at once at the worst row: what no plan could go below.
     """
 
     def __init__(self, rows, storage, arena_size, live_peak):
@@ -115,35 +115,27 @@ def compile_program(outputs, pinned=None, guard=0):
     """
     pinned = pinned or {}
     order = topological(outputs)
-    root = {}  # id of a tensor -> the tensor whose memory it shares
-    for op in order:
-        source = op.alias()
-        for t in op.outputs:
-            root[id(t)] = t if source is None else root.get(id(source), source)
-
-    def storage_root(t):
-        return root.get(id(t), t)
-
+    root = storage(order)
     for t in pinned:
-        if storage_root(t) is not t or t.op is None:
+        if root(t)[0] is not t or t.op is None:
             raise ValueError(f"{t} cannot be placed: it shares another tensor's memory")
-    offsets, size, peak = plan_arena(order, outputs, storage_root, pinned, guard)
+    offsets, size, peak = plan_arena(order, outputs, root, pinned, guard)
 
     def place(t):
-        t = storage_root(t)
+        t, inside = root(t)
         if t.op is None:
-            return t.role, 4 * t.offset
+            return t.role, 4 * (t.offset + inside)
         if t in pinned:
             memory, offset = pinned[t]
-            return memory, 4 * offset
-        return "arena", 4 * offsets[id(t)]
+            return memory, 4 * (offset + inside)
+        return "arena", 4 * (offsets[id(t)] + inside)
 
     rows = [row for op in order for row in op.rows()]
     for row in rows:
         if row.kernel not in KERNELS:
             raise ValueError(f"no kernel is named {row.kernel!r}")
     program = Program(rows, place, size, peak)
-    program.place = place
+    program.place, program.root = place, root
     program.order = order
     return program
 
@@ -224,11 +216,9 @@ def evaluate(outputs, feeds, n_threads=1, guard=True, device=None):
 def _check_canaries(program, arena, guard):
     bits = arena.view(np.uint32)
     for op in program.order:
-        if op.alias() is not None:
-            continue
         for t in op.outputs:
             memory, offset = program.place(t)
-            if memory == "arena":
-                end = offset // 4 + t.size
+            if memory == "arena" and program.root(t)[0] is t:
+                end = offset // 4 + t.words
                 alive = (bits[end : end + guard] == CANARY.view(np.uint32)).all()
                 assert alive, f"{type(op).__name__} writes past the end of {t}"

@@ -14,15 +14,15 @@ class Tensor:
     ----------
     shape : tuple of int
         Full shape; the first axis of activations is the batch.
-    dtype : {"float32", "int32"}
-        Type of the elements; both take four bytes.
+    dtype : {"float32", "int32", "bfloat16"}
+        Type of the elements.
     op : Op or None
         The operation that computes it; None for what is fed from outside.
     role : str
         For tensors without an operation, the memory they live in: "parameter" (trainable),
         "state" (kept, not trained), "data", "index", "registers", ...
     offset : int
-        Position inside that memory, in elements.
+        Position inside that memory, in words of four bytes.
     name : str or None
         For messages.
     """
@@ -37,6 +37,11 @@ class Tensor:
     def size(self):
         """Number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def words(self):
+        """Memory it takes, in words of four bytes."""
+        return (self.size + 1) // 2 if self.dtype == "bfloat16" else self.size
 
     @property
     def ndim(self):

@@ -298,8 +298,8 @@ class Reshape(Op):
     def rows(self):
         return []
 
-    def alias(self):
-        return self.inputs[0]
+    def shares(self):
+        return [(self.output, self.inputs[0], 0)]
 
 
 @register

@@ -79,7 +79,7 @@ class Trainer:
 
         pinned = {}
         for spec, g in zip(specs, found):
-            if g.op is None or g.op.alias() is not None or g in pinned:
+            if g.op is None or g.op.shares() or g in pinned:
                 g = Copy(g).output
             pinned[g] = ("gradient", spec.offset)
         penalties = self._penalties(specs, leaves, list(pinned), n, weight)
