@@ -96,6 +96,10 @@ class Op:
         """The same operation on other inputs."""
         return type(self)(*inputs, **self.attributes)
 
+    def rebuild_part(self, inputs, samples, batch):
+        """The same operation on ``samples`` of the ``batch`` samples it was made for."""
+        return self.rebuild(inputs)
+
     def __repr__(self):
         return f"{type(self).__name__}({', '.join(map(str, self.inputs))}, {self.attributes})"
 

@@ -76,7 +76,10 @@ def fuse_mask(op, inputs, uses):
     return type(source)(*source.inputs[:-1], inputs[1], **source.attributes).outputs
 
 
-def split_static(outputs, static_roles=("parameter", "state")):
+STATIC_ROLES = ("parameter", "state")  # memories that are the same for all samples
+
+
+def split_static(outputs):
     """Part a graph into what depends on parameters alone and what depends on data.
 
     Returns
@@ -92,7 +95,7 @@ def split_static(outputs, static_roles=("parameter", "state")):
 
     def static(t):
         if t.op is None:
-            return t.role in static_roles
+            return t.role in STATIC_ROLES
         return is_static[id(t.op)]
 
     for op in order:

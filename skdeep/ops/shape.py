@@ -301,6 +301,48 @@ class Reshape(Op):
     def shares(self):
         return [(self.output, self.inputs[0], 0)]
 
+    def rebuild_part(self, inputs, samples, batch):
+        return Reshape(*inputs, shape=(self.shape[0] * samples // batch, *self.shape[1:]))
+
+
+@register
+class TakeRows(Op):
+    """Rows ``start`` .. ``stop`` - 1 of a tensor, in its memory."""
+
+    differentiable = False
+
+    def infer(self):
+        (x,) = self.inputs
+        return [Tensor((self.stop - self.start, *x.shape[1:]), x.dtype)]
+
+    def rows(self):
+        return []
+
+    def shares(self):
+        (x,) = self.inputs
+        return [(self.output, x, x.words * self.start // x.shape[0])]
+
+
+@register
+class JoinRows(Op):
+    """The rows of all inputs, which are computed in its memory."""
+
+    differentiable = False
+
+    def infer(self):
+        first = self.inputs[0]
+        return [Tensor((sum(t.shape[0] for t in self.inputs), *first.shape[1:]), first.dtype)]
+
+    def rows(self):
+        return []
+
+    def shares(self):
+        shares, offset = [], 0
+        for t in self.inputs:
+            shares.append((t, self.output, offset))
+            offset += t.words
+        return shares
+
 
 @register
 class Concatenate(Op):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..graph.passes import optimize, split_static
+from ..graph.batching import order_batch
+from ..graph.passes import STATIC_ROLES, optimize, split_static
 from ..graph.program import compile_program
 from ..graph.tensor import Tensor
 from ..ops.optimizers import StoreRows
@@ -46,6 +47,9 @@ class Predictor:
         self.shapes = [t.shape[1:] for t in wanted]
         wanted = optimize(wanted, training=False)
         wanted, static, static_size = split_static(wanted)
+        wanted, self.stretches = order_batch(
+            wanted, block, lambda t: t.role in (*STATIC_ROLES, "static")
+        )
         self.static = device.zeros(static_size)
         setup = compile_program(list(static), pinned=static)
         self.setup_memories = {

@@ -1,0 +1,163 @@
+"""The order over the batch: which operations take how many samples at a time.
+
+Early layers of a network have large activations and few weights: a sample at a time, its
+activations stay in the cache from one layer to the next. Late layers have small activations and
+many weights: all samples together read the weights once. :func:`order_batch` cuts the graph where
+a single tensor goes on, gives every stretch its own number of samples, and writes it out for each
+group of samples in turn.
+"""
+
+from typing import NamedTuple
+
+from .op import OPS, topological
+
+CACHE = 2**20  # bytes of the second-level cache that is reckoned with
+# Operations each sample of whose result depends on that sample of the inputs alone.
+PER_SAMPLE = {
+    "Absolute", "Add", "AveragePool2D", "BatchNorm", "Clip", "Concatenate", "Conv2D", "Copy", "Dense",
+    "DepthwiseConv2D", "Divide", "Elu", "Erf", "Exp", "Gelu", "LeakyRelu",
+    "LogSoftmax", "MaxPool2D", "Maximum", "Minimum", "Multiply", "Negative", "Pad2D", "Relu",
+    "Reshape", "Selu", "Sigmoid", "Silu", "Softmax", "Softplus", "Sqrt", "Square", "Subtract",
+    "Tanh",
+}  # fmt: skip
+
+
+class Stretch(NamedTuple):
+    """Consecutive operations that take the same number of samples at a time."""
+
+    ops: list
+    samples: int
+
+
+def order_batch(outputs, batch, is_static, cache=CACHE):
+    """Rewrite a graph over a batch so that each stretch runs for a good number of samples.
+
+    Parameters
+    ----------
+    outputs : list of Tensor
+    batch : int
+        Samples of the graph; the first axis of what is computed from data is a multiple of it.
+    is_static : callable
+        Says of a tensor without an operation whether it is the same for all samples.
+    cache : int
+        Bytes.
+
+    Returns
+    -------
+    outputs : list of Tensor
+    stretches : list of Stretch
+        What was decided, with the operations of the given graph.
+    """
+    order = topological(outputs)
+    dynamic = set()  # ids of what depends on data
+    for op in order:
+        dynamic.update(id(t) for t in op.inputs if t and t.op is None and not is_static(t))
+        if any(id(t) in dynamic for t in op.inputs):
+            dynamic.update(map(id, op.outputs))
+    stretches = _stretches(order, outputs, batch, dynamic, cache)
+    if all(s.samples == batch for s in stretches):
+        return outputs, stretches
+    new = {}
+    for k, stretch in enumerate(stretches):
+        if stretch.samples == batch:
+            for op in stretch.ops:
+                inputs = [None if t is None else new.get(id(t), t) for t in op.inputs]
+                if any(a is not b for a, b in zip(inputs, op.inputs)):
+                    new.update(zip(map(id, op.outputs), op.rebuild(inputs).outputs))
+            continue
+        _write_out(stretch, batch, dynamic, _needed_after(stretches[k + 1 :], outputs), new)
+    return [new.get(id(t), t) for t in outputs], stretches
+
+
+def _needed_after(stretches, outputs):
+    needed = {id(t) for t in outputs}
+    return needed.union(id(t) for s in stretches for op in s.ops for t in op.inputs)
+
+
+def _write_out(stretch, batch, dynamic, needed, new):
+    """Add the operations of a stretch to the new graph, once for each group of samples."""
+    pieces = {}
+    for start in range(0, batch, stretch.samples):
+        stop = min(batch, start + stretch.samples)
+        part = {}
+
+        def piece(t):
+            whole = new.get(id(t), t)
+            if id(t) in dynamic and id(t) not in part:
+                rows = t.shape[0] // batch
+                part[id(t)] = OPS["TakeRows"](whole, start=start * rows, stop=stop * rows).output
+            return part.get(id(t), whole)
+
+        for op in stretch.ops:
+            copy = op.rebuild_part([piece(t) for t in op.inputs], stop - start, batch)
+            for t, mine in zip(op.outputs, copy.outputs):
+                part[id(t)] = mine
+                if id(t) in needed and id(t) in dynamic:
+                    if copy.shares():
+                        mine = OPS["Copy"](mine).output
+                    pieces.setdefault(id(t), []).append(mine)
+    new.update((key, OPS["JoinRows"](*parts).output) for key, parts in pieces.items())
+
+
+def _stretches(order, outputs, batch, dynamic, cache):
+    """Cut the operations where one tensor goes on, and choose the samples of every stretch."""
+    last = {}
+    for k, op in enumerate(order):
+        last.update((id(t), k) for t in op.inputs if t is not None)
+    requested = {id(t) for t in outputs}
+    stretches, ops, alive = [], [], set()
+    for k, op in enumerate(order):
+        ops.append(op)
+        alive.update(id(t) for t in op.outputs if id(t) in dynamic)
+        alive = {t for t in alive if last.get(t, -1) > k}
+        if len(alive - requested) <= 1 or k + 1 == len(order):
+            samples = batch
+            if all(_divisible(op, batch, dynamic) for op in ops):
+                samples = _choose(ops, batch, dynamic, cache)
+            if stretches and stretches[-1].samples == samples:
+                stretches[-1].ops.extend(ops)
+            else:
+                stretches.append(Stretch(ops, samples))
+            ops = []
+    return stretches
+
+
+def _divisible(op, batch, dynamic):
+    """Whether an operation can run for a part of the batch."""
+    if type(op).__name__ not in PER_SAMPLE or getattr(op, "axis", None) == 0:
+        return False
+    tensors = [t for t in (*op.inputs, op.output) if id(t) in dynamic]
+    if any(t.ndim == 0 or t.shape[0] % batch for t in tensors):
+        return False
+    if type(op).__name__ == "Reshape":
+        return True
+    return len({t.shape[0] for t in tensors}) == 1 and (
+        type(op).__name__ not in ("Add", "Subtract", "Multiply", "Divide", "Maximum", "Minimum")
+        or len({t.ndim for t in tensors}) == 1
+    )
+
+
+def _choose(ops, batch, dynamic, cache):
+    """Samples at a time that move the fewest bytes between the caches.
+
+    Weights that do not fit the cache together are read once for each group; of the activations of
+    an operation, what does not fit is read and written from further away.
+    """
+    weights = [
+        sum(4 * t.words for t in op.inputs if t is not None and id(t) not in dynamic) for op in ops
+    ]
+    activations = [
+        sum(4 * t.words for t in (*op.inputs, op.output) if t is not None and id(t) in dynamic)
+        / batch
+        for op in ops
+    ]
+    reread = sum(weights) > cache // 2
+
+    def moved(samples):
+        far = sum(max(0, a - cache / samples) for a in activations)
+        return far + (sum(weights) / samples if reread else 0)
+
+    sizes = [batch]
+    while sizes[-1] > 1:
+        sizes.append((sizes[-1] + 1) // 2)
+    return min(sizes, key=moved)

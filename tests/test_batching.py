@@ -1,0 +1,105 @@
+"""The order over the batch: parts of a graph for some samples at a time."""
+
+import numpy as np
+import pytest
+from skdeep import ops
+from skdeep.graph import OPS, Tensor, compile_program
+from skdeep.graph.batching import PER_SAMPLE, order_batch
+from skdeep.graph.op import topological
+from skdeep.graph.passes import split_static
+from skdeep.graph.program import evaluate
+
+RNG = np.random.RandomState(0)
+LEAVES = {
+    "w1": (3, 3, 3, 20),
+    "b1": (20,),
+    "w2": (3, 3, 20, 20),
+    "w3": (1, 1, 20, 40),
+    "w4": (40, 7),
+}
+
+
+def is_static(t):
+    return t.role == "parameter"
+
+
+def residual_net(batch):
+    """A small net with a branch, a pool, a join of channels and a dense layer."""
+    x = Tensor((batch, 12, 12, 3), role="data")
+    w = {name: Tensor(shape, role="parameter", name=name) for name, shape in LEAVES.items()}
+    early = ops.relu(ops.conv2d(x, w["w1"], w["b1"], padding=1))
+    y = ops.relu(ops.conv2d(early, w["w2"], padding=1) + early)
+    y = ops.max_pool2d(y, 2)
+    y = ops.concatenate([ops.conv2d(y, w["w3"]), y], axis=-1)
+    y = ops.slice_axis(y, -1, 0, 40)
+    features = ops.flatten(ops.global_average_pool2d(y))
+    feeds = {x: RNG.randn(*x.shape)} | {t: RNG.randn(*t.shape) for t in w.values()}
+    return [ops.softmax(ops.dense(features, w["w4"])), features, early], feeds
+
+
+@pytest.mark.parametrize("cache", [1, 30_000, 100_000, 2**30])
+@pytest.mark.parametrize("batch", [1, 2, 5, 8])
+def test_the_order_changes_no_bit(batch, cache):
+    outputs, feeds = residual_net(batch)
+    ordered, stretches = order_batch(outputs, batch, is_static, cache)
+    assert [op for s in stretches for op in s.ops] == topological(outputs)
+    assert [t.shape for t in ordered] == [t.shape for t in outputs]
+    for a, b in zip(evaluate(outputs, feeds), evaluate(ordered, feeds, n_threads=2)):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_large_activations_go_one_by_one_and_many_weights_together():
+    y = Tensor((8, 64, 64, 16), role="data")
+    early = [Tensor((3, 3, 16, 16), role="parameter") for _ in range(3)]
+    late = [Tensor((65536 // 4**k, 65536 // 4 ** (k + 1)), role="parameter") for k in range(2)]
+    for w in early:
+        y = ops.conv2d(y, w, padding=1)
+    y = ops.reshape(y, (8, 65536))
+    for w in late:
+        y = ops.dense(y, w)
+    outputs, *_ = split_static([y])
+    ordered, stretches = order_batch(outputs, 8, lambda t: t.role in ("parameter", "static"))
+    sizes = {type(op).__name__: s.samples for s in stretches for op in s.ops}
+    assert sizes["Conv2D"] < 8 and sizes["Dense"] == 8
+    assert compile_program(ordered).arena_size < compile_program(outputs).arena_size
+
+
+def test_what_mixes_samples_takes_the_whole_batch():
+    x = Tensor((4, 32, 32, 32), role="data")
+    y = ops.relu(ops.tanh(x))
+    mixed = ops.sum(y, axis=0) + ops.sigmoid(y)
+    outputs = [mixed]
+    ordered, stretches = order_batch(outputs, 4, is_static, 1)
+    names = {type(op).__name__: s.samples for s in stretches for op in s.ops}
+    assert names["Tanh"] == 1 and names["Sum"] == names["Add"] == 4
+    feeds = {x: RNG.randn(*x.shape)}
+    assert np.array_equal(evaluate(outputs, feeds)[0], evaluate(ordered, feeds)[0])
+
+
+def test_a_view_that_goes_on_is_copied():
+    x = Tensor((4, 6, 6, 3), role="data")
+    flat = ops.reshape(ops.tanh(x), (4, 108))
+    outputs = [flat, ops.sum(flat, axis=0)]
+    ordered, _ = order_batch(outputs, 4, is_static, 1)
+    assert "Copy" in {type(op).__name__ for op in topological(ordered)}
+    feeds = {x: RNG.randn(*x.shape)}
+    for a, b in zip(evaluate(outputs, feeds), evaluate(ordered, feeds)):
+        assert np.array_equal(a, b)
+
+
+def test_rows_are_taken_and_joined_in_place():
+    x = Tensor((6, 5), role="data")
+    take, join = OPS["TakeRows"], OPS["JoinRows"]
+    y = ops.tanh(x)
+    swapped = join(*(ops.relu(take(y, start=s, stop=s + 3).output) for s in (3, 0))).output
+    feeds = {x: RNG.randn(6, 5)}
+    got, plain = evaluate([swapped, ops.relu(y)], feeds)
+    assert np.array_equal(got, np.roll(plain, 3, axis=0))
+    program = compile_program([swapped])
+    assert len(program.kernels) == 3  # nothing is copied
+    with pytest.raises(ValueError, match="part of"):
+        compile_program([join(take(x, start=0, stop=2).output).output])
+
+
+def test_the_table_names_operations():
+    assert PER_SAMPLE <= set(OPS)
