@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from skdeep import ops
 from skdeep.graph import OPS, Tensor, compile_program
 from skdeep.graph.batching import PER_SAMPLE, order_batch

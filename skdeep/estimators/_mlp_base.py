@@ -18,9 +18,10 @@ from ..kernels.cpu import resolve_threads
 from ..layers import Dense
 from ..layers.network import Network
 from ..training.data import Data
-from ..training.inference import Predictor, block_rows
+from ..training.inference import Predictor, block_rows, keep_recent
 from ..training.lbfgs import FTOL, minimize_loss
 from ..training.optimizers import SGD, Adam
+from ..training.weights import Weights
 from ._mlp_training import MLPLoop, MLPTrainer
 from .base import make_device
 
@@ -316,12 +317,13 @@ class BaseMLP(BaseEstimator, ABC):
         """A function that scores the network on the validation data."""
         X, y, weight = valid
         data, network = Data(X, trainer.network.input_shape), trainer.network
-        block = self._block(data.n)
-        predictor = Predictor(network, _output_alone, data, trainer.memories, trainer.device, block)
-        outputs = predictor.bound(data, self._threads())
+        threads = self._threads()
+        block = self._block(data.n, threads)
+        predictor = Predictor(network, _output_alone, data, trainer.weights, block)
+        outputs = predictor.bound(data, threads)
 
         def evaluate():
-            predictor.refresh()
+            trainer.weights.refresh()
             return self._score_outputs(y, outputs()[0], weight)
 
         return evaluate
@@ -335,8 +337,8 @@ class BaseMLP(BaseEstimator, ABC):
 
     # -- using ----------------------------------------------------------------------------------
 
-    def _block(self, n):
-        return block_rows(n, max(max(w.shape) for w in self.coefs_))
+    def _block(self, n, threads):
+        return block_rows(n, max(max(w.shape) for w in self.coefs_), threads)
 
     def _outputs(self, X):
         """Rows of network outputs, before the output activation."""
@@ -344,14 +346,15 @@ class BaseMLP(BaseEstimator, ABC):
         X = validate_data(self, X, reset=False, **INPUTS)
         data = Data(X, X.shape[1:])
         device = self._device()
-        key = device.name, self._block(data.n), data.n_columns is None, self.activation
+        threads = self._threads()
+        key = device.name, self._block(data.n, threads), data.n_columns is None, self.activation
         known = self._predictors.pop(key, None)  # concurrent callers build their own
         network, predictor = known or self._predictor(data, device, key[1])
         for role, vector in self._gather(network).items():  # somebody may have changed coefs_
-            predictor.device.write(predictor.memories[role], vector)
-        predictor.refresh()
-        (rows,) = predictor.run(data, self._threads())
-        self._predictors[key] = network, predictor
+            predictor.device.write(predictor.weights.memories[role], vector)
+        predictor.weights.refresh()
+        (rows,) = predictor.run(data, threads)
+        keep_recent(self._predictors, key, (network, predictor))
         return rows
 
     def _predictor(self, data, device, block):
@@ -359,7 +362,8 @@ class BaseMLP(BaseEstimator, ABC):
         units = (data.input_shape[0], *(len(b) for b in self.intercepts_))
         network = build_network(units, self.activation)
         memories = {role: device.zeros(size) for role, size in network.parameters.sizes.items()}
-        return network, Predictor(network, _output_alone, data, memories, device, block)
+        weights = Weights(device, memories)
+        return network, Predictor(network, _output_alone, data, weights, block)
 
     def __getstate__(self):
         state = super().__getstate__().copy()

@@ -19,12 +19,13 @@ from ..layers.combinators import NamedLayersMixin
 from ..layers.network import Network
 from ..training.callbacks import EarlyStopping
 from ..training.data import Data
-from ..training.inference import Predictor, block_rows
+from ..training.inference import Predictor, block_rows, keep_recent
 from ..training.lbfgs import fit_lbfgs
 from ..training.loop import Loop
 from ..training.losses import resolve_loss
 from ..training.optimizers import LBFGS, Adam, Optimizer
-from ..training.trainer import Trainer, place
+from ..training.trainer import Trainer
+from ..training.weights import Weights, place
 from ._inputs import check_inputs, sample_shape
 
 
@@ -338,15 +339,14 @@ class BaseNeuralNet(
             self.network_,
             lambda output, trace, y: [output, objective(y, output)],
             data,
-            trainer.memories,
-            trainer.device,
-            self._block(data.n),
+            trainer.weights,
+            self._block(data.n, threads),
         )
 
         run = predictor.bound(data, threads)
 
         def evaluate():
-            predictor.refresh()
+            trainer.weights.refresh()
             output, losses = run()
             return {
                 "valid_loss": float(np.average(losses, weights=weight)),
@@ -361,32 +361,39 @@ class BaseNeuralNet(
 
     def _keep_vectors(self, vectors):
         """Make flat vectors the fitted weights; predictions hold copies, so views are read-only."""
-        self._vectors, self._predictors = vectors, {}
+        self._vectors, self._predictors, self._placed = vectors, {}, {}
         self.weights_ = self.network_.views(vectors)
         for array in self.weights_.values():
             array.flags.writeable = False
 
     # -- using ----------------------------------------------------------------------------------
 
-    def _block(self, n):
+    def _block(self, n, threads):
         widest = max(int(np.prod(s)) for s in [self.input_shape_, *self._shapes.values()])
-        return block_rows(n, widest)
+        return block_rows(n, widest, threads)
 
     def _outputs(self, X, what="output"):
         """Rows of network outputs ("output") or of the values of a layer given by name."""
         check_is_fitted(self)
         data = Data(self._known_inputs(X), self.input_shape_)
         device = make_device(self.device or get_config()["device"])
-        key = (what, device.name, self._block(data.n), data.n_columns is None)
+        threads = self._threads()
+        key = (what, device.name, self._block(data.n, threads), data.n_columns is None)
         predictor = self._predictors.pop(key, None)  # concurrent callers build their own
         if predictor is None:
-            memories = {role: place(device, v) for role, v in self._vectors.items()}
             predictor = Predictor(
-                self.network_, partial(self._wanted, what), data, memories, device, key[2]
+                self.network_, partial(self._wanted, what), data, self._on(device), key[2]
             )
-        (rows,) = predictor.run(data, self._threads())
-        self._predictors[key] = predictor
+        (rows,) = predictor.run(data, threads)
+        keep_recent(self._predictors, key, predictor)
         return rows
+
+    def _on(self, device):
+        """The fitted weights on a device."""
+        if device.name not in self._placed:
+            memories = {role: place(device, v) for role, v in self._vectors.items()}
+            self._placed.setdefault(device.name, Weights(device, memories))
+        return self._placed[device.name]
 
     def _wanted(self, what, output, trace, y):
         if what == "output":
@@ -443,7 +450,7 @@ class BaseNeuralNet(
         state = super().__getstate__().copy()
         state["_skdeep_version"] = __version__
         if "_predictors" in state:
-            state["_predictors"] = {}
+            state["_predictors"], state["_placed"] = {}, {}
             state.pop("weights_", None)
         return state
 

@@ -14,8 +14,8 @@ from .op import OPS, topological
 CACHE = 2**20  # bytes of the second-level cache that is reckoned with
 # Operations each sample of whose result depends on that sample of the inputs alone.
 PER_SAMPLE = {
-    "Absolute", "Add", "AveragePool2D", "BatchNorm", "Clip", "Concatenate", "Conv2D", "Copy", "Dense",
-    "DepthwiseConv2D", "Divide", "Elu", "Erf", "Exp", "Gelu", "LeakyRelu",
+    "Absolute", "Add", "AveragePool2D", "BatchNorm", "Clip", "Concatenate", "Conv2D", "Copy",
+    "Dense", "DepthwiseConv2D", "Divide", "Elu", "Erf", "Exp", "Gelu", "LeakyRelu",
     "LogSoftmax", "MaxPool2D", "Maximum", "Minimum", "Multiply", "Negative", "Pad2D", "Relu",
     "Reshape", "Selu", "Sigmoid", "Silu", "Softmax", "Softplus", "Sqrt", "Square", "Subtract",
     "Tanh",
@@ -79,17 +79,16 @@ def _write_out(stretch, batch, dynamic, needed, new):
     pieces = {}
     for start in range(0, batch, stretch.samples):
         stop = min(batch, start + stretch.samples)
-        part = {}
-
-        def piece(t):
-            whole = new.get(id(t), t)
-            if id(t) in dynamic and id(t) not in part:
-                rows = t.shape[0] // batch
-                part[id(t)] = OPS["TakeRows"](whole, start=start * rows, stop=stop * rows).output
-            return part.get(id(t), whole)
-
+        part = {}  # id of a tensor -> these samples of it
         for op in stretch.ops:
-            copy = op.rebuild_part([piece(t) for t in op.inputs], stop - start, batch)
+            for t in op.inputs:
+                if id(t) in dynamic and id(t) not in part:
+                    rows = t.shape[0] // batch
+                    whole = new.get(id(t), t)
+                    take = OPS["TakeRows"](whole, start=start * rows, stop=stop * rows)
+                    part[id(t)] = take.output
+            inputs = [part.get(id(t), new.get(id(t), t)) for t in op.inputs]
+            copy = op.rebuild_part(inputs, stop - start, batch)
             for t, mine in zip(op.outputs, copy.outputs):
                 part[id(t)] = mine
                 if id(t) in needed and id(t) in dynamic:

@@ -1,5 +1,7 @@
 """From a graph to a table of kernel calls: storage for every tensor, one row per kernel."""
 
+import hashlib
+
 import numpy as np
 
 from ..kernels.compiler import KERNELS
@@ -70,6 +72,12 @@ class Program:
         self.constants = np.zeros(max(len(constants), 1) + 16, np.float32)
         for value, place in constants.items():
             self.constants[place] = np.frombuffer(value, np.float32)[0]
+
+    def fingerprint(self):
+        """Bytes that are equal for programs that do the same to the same memories."""
+        arrays = self.offsets, self.memory_of, self.tiles, self.constants
+        names = repr((self.kernels, self.memories, self.arena_size)).encode()
+        return hashlib.sha256(b"".join([names, *(a.tobytes() for a in arrays)])).digest()
 
     def bind(self, device, addresses):
         """Table for a device.

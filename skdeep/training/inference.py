@@ -1,5 +1,7 @@
 """Running a fitted network over many rows: blocks of the batch, spread over threads."""
 
+import math
+
 import numpy as np
 
 from ..graph.batching import order_batch
@@ -8,21 +10,46 @@ from ..graph.program import compile_program
 from ..graph.tensor import Tensor
 from ..ops.optimizers import StoreRows
 
-CACHE_FLOATS = 2**17  # elements of the widest activation of a block: half a megabyte
-MOST_ROWS = 256
+MOST_ROWS = 256  # of a block
+MOST_FLOATS = 2**23  # elements of the widest activation of a block: 32 MB
+WORTH_SHARING = 2**17  # elements of the widest activation of all rows below which one thread works
+KEPT = 8  # predictors for blocks of different sizes
+FEW = 16  # rows up to which every number has its own program
 
 
-def block_rows(n, widest):
-    """Rows of one block: a power of two, fitting the cache, not more than needed for ``n``."""
-    fit = max(1, min(MOST_ROWS, CACHE_FLOATS // max(widest, 1)))
-    return 1 << min(fit.bit_length() - 1, max(0, int(n - 1).bit_length()))
+def block_rows(n, widest, threads):
+    """Rows of one block, so that ``threads`` blocks do ``n`` rows, or more if these are many.
+
+    Above a few, block sizes are rounded up: every size is a program of its own.
+
+    Parameters
+    ----------
+    n : int
+    widest : int
+        Elements of the widest activation of a row.
+    threads : int
+    """
+    fit = max(1, min(MOST_ROWS, MOST_FLOATS // max(widest, 1)))
+    rows = max(1, math.ceil(n / threads) if n * widest >= WORTH_SHARING else n)
+    if rows > FEW:
+        step = 1 << (rows.bit_length() - 3)
+        rows = math.ceil(rows / step) * step
+    return min(rows, fit)
+
+
+def keep_recent(predictors, key, predictor):
+    """Keep a predictor for later, and of all of them the few used last."""
+    predictors[key] = predictor
+    if len(predictors) > KEPT:
+        predictors.pop(next(iter(predictors)), None)
 
 
 class Predictor:
     """Programs that map rows of a data set to rows of results.
 
-    Parts of the graph that depend on weights alone (packing, folded batch norm) run once, in
-    :meth:`refresh`.
+    Parts of the graph that depend on weights alone (packing, folded batch norm) run once, for all
+    predictors of the same weights. Layers take as many rows of a block at a time as suits the
+    cache; ``stretches`` says which.
 
     Parameters
     ----------
@@ -31,15 +58,14 @@ class Predictor:
         ``build(output, trace, y)`` returns the tensors whose rows are wanted.
     data : Data
         Only its kind and shapes matter; other data of the same kind can be run.
-    memories : dict of str to memory
-        "parameter" and "state" on the device.
-    device : CPU or CUDA
+    weights : Weights
+        On the device that computes.
     block : int
         Rows per block.
     """
 
-    def __init__(self, network, build, data, memories, device, block):
-        self.device, self.block, self.memories = device, block, memories
+    def __init__(self, network, build, data, weights, block):
+        self.device, self.block, self.weights = weights.device, block, weights
         registers = Tensor((16,), "int32", role="registers")
         x, y = data.consecutive(block, registers)
         output, trace = network.trace(x, training=False)
@@ -50,33 +76,19 @@ class Predictor:
         wanted, self.stretches = order_batch(
             wanted, block, lambda t: t.role in (*STATIC_ROLES, "static")
         )
-        self.static = device.zeros(static_size)
-        setup = compile_program(list(static), pinned=static)
-        self.setup_memories = {
-            **memories,
-            "static": self.static,
-            "constants": device.upload(setup.constants),
-            "arena": device.empty(setup.arena_size),
-        }
-        self.setup_table = self._bind(setup, self.setup_memories)
+        self.static = weights.derive(static, static_size)
         stores = [
             StoreRows(t, Tensor((1,), role=f"out{k}"), registers).output
             for k, t in enumerate(wanted)
         ]
         self.program = compile_program(stores)
-        self.constants = device.upload(self.program.constants)
+        self.constants = self.device.upload(self.program.constants)
         self.arenas = []  # one per thread
-        self.refresh()
 
     def _bind(self, program, memories):
         """Table of a program; ``memories`` must live as long as it is used."""
         addresses = {role: self.device.address(m) for role, m in memories.items()}
         return program.bind(self.device, addresses)
-
-    def refresh(self):
-        """Recompute what depends on the weights; call it after they change."""
-        if len(self.setup_table):
-            self.device.run(self.setup_table)
 
     def run(self, data, n_threads):
         """Rows of results for all rows of ``data``.
@@ -101,7 +113,7 @@ class Predictor:
         registers[:, 1] = data.n
         registers = self.device.upload(registers)
         shared = {
-            **self.memories,
+            **self.weights.memories,
             **data.upload(self.device),
             **{f"out{k}": out for k, out in enumerate(outputs)},
             "static": self.static,

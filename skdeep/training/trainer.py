@@ -9,16 +9,10 @@ from ..graph.program import compile_program
 from ..graph.tensor import Tensor
 from ..ops.elementwise import Copy
 from ..ops.optimizers import ClipScale, LossTotal, NormalizeWeights, Penalty
+from .weights import Weights, place
 
 REGISTERS = 16
 FIRST_VALUE = 2  # registers[0] is the seed, [1] the step number
-
-
-def place(device, vector):
-    """A copy of a flat vector in a memory of a device, with the slack that kernels may read."""
-    memory = device.zeros(vector.size)
-    device.write(memory, vector)
-    return memory
 
 
 class Trainer:
@@ -43,6 +37,7 @@ class Trainer:
         self.device, self.optimizer, self.seed = device, optimizer, seed
         size = network.parameters.sizes["parameter"]
         self.memories = {role: place(device, v) for role, v in vectors.items()}
+        self.weights = Weights(device, dict(self.memories))
         self.memories["gradient"] = device.zeros(size)
         self.slots = optimizer.update.slots if optimizer is not None else 0
         for k in range(self.slots):

@@ -1,0 +1,75 @@
+"""Weights on a device, and what programs derive from them once."""
+
+import threading
+
+import numpy as np
+
+from ..graph.program import compile_program
+
+
+def place(device, vector):
+    """A copy of a flat vector in a memory of a device, with the slack that kernels may read."""
+    memory = device.zeros(vector.size)
+    device.write(memory, vector)
+    return memory
+
+
+class Weights:
+    """The flat vectors of a network on a device.
+
+    Programs for prediction do not compute with weights as they are, but with packed panels, folded
+    batch norm and the like. Those are computed once, and shared by all programs that need the same,
+    in any thread.
+
+    Parameters
+    ----------
+    device : CPU or CUDA
+    memories : dict of str to memory
+        "parameter" and "state" on the device.
+    """
+
+    def __init__(self, device, memories):
+        self.device, self.memories = device, memories
+        self._derived = {}  # what is computed -> (memory, its table, memories the table points to)
+        self._lock = threading.Lock()
+
+    def derive(self, places, size):
+        """Memory that holds tensors computed from the weights alone.
+
+        Parameters
+        ----------
+        places : dict of Tensor to (str, int)
+            The tensors and where they go in the memory "static", as ``split_static`` gives them.
+        size : int
+            Words of that memory.
+        """
+        program = compile_program(list(places), pinned=places)
+        key = program.fingerprint()
+        with self._lock:
+            if key not in self._derived:
+                memories = {
+                    **self.memories,
+                    "static": self.device.zeros(size),
+                    "constants": self.device.upload(program.constants),
+                    "arena": self.device.empty(program.arena_size),
+                }
+                addresses = {role: self.device.address(m) for role, m in memories.items()}
+                table = program.bind(self.device, addresses)
+                self._run(table)
+                self._derived[key] = memories["static"], table, memories
+            return self._derived[key][0]
+
+    def refresh(self):
+        """Compute everything anew; call it after the weights have changed."""
+        with self._lock:
+            for _, table, _ in self._derived.values():
+                self._run(table)
+
+    def _run(self, table):
+        if len(table):
+            self.device.run(table)
+
+    @property
+    def derived_bytes(self):
+        """Memory of everything derived."""
+        return sum(4 * int(np.size(memory)) for memory, _, _ in self._derived.values())
