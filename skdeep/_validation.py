@@ -63,6 +63,13 @@ SHAPE = Rule(
 )
 
 
+def one_of(choices):
+    """One of some strings."""
+    return Rule(
+        f"one of {', '.join(map(repr, choices))}", lambda v: isinstance(v, str) and v in choices
+    )
+
+
 def optional(rule):
     """As a rule, or None."""
     return Rule(f"{rule.text} or None", lambda v: v is None or rule.holds(v))

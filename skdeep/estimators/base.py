@@ -24,6 +24,7 @@ from ..training.lbfgs import fit_lbfgs
 from ..training.loop import Loop
 from ..training.losses import resolve_loss
 from ..training.optimizers import LBFGS, Adam, Optimizer
+from ..training.summary import summarize
 from ..training.trainer import Trainer
 from ..training.weights import Weights, place
 from ._inputs import check_inputs, sample_shape
@@ -399,6 +400,31 @@ class BaseNeuralNet(
         if what == "output":
             return [output]
         return [ops.flatten(trace.activations[what])]
+
+    def summary(self, n_samples=1):
+        """Layers, weights, memory and algorithms of the fitted network, as it runs for prediction.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Samples that one thread works on at a time.
+
+        Returns
+        -------
+        Summary
+            Prints as a table; its attributes hold the numbers.
+        """
+        check_is_fitted(self)
+        shape = (n_samples, int(np.prod(self.input_shape_)))
+        data = Data(np.zeros(shape, np.float32), self.input_shape_)
+        predictor = Predictor(
+            self.network_,
+            partial(self._wanted, "output"),
+            data,
+            self._on(make_device("cpu")),
+            n_samples,
+        )
+        return summarize(predictor)
 
     def _transform_layer(self):
         names = self.network_.names

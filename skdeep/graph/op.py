@@ -1,10 +1,12 @@
 """Operations: nodes of the graph that know their shape, their gradient and their kernels."""
 
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from .tensor import Tensor
 
 OPS = {}
+SCOPE = ContextVar("skdeep_scope", default="")  # path of the layer whose operations are made
 
 
 def register(cls):
@@ -52,6 +54,7 @@ class Op:
     def __init__(self, *inputs, **attributes):
         self.inputs = inputs
         self.attributes = attributes
+        self.scope = SCOPE.get()
         self.__dict__.update(attributes)
         self.outputs = tuple(
             spec if isinstance(spec, Tensor) else Tensor(spec) for spec in self.infer()
@@ -94,7 +97,13 @@ class Op:
 
     def rebuild(self, inputs):
         """The same operation on other inputs."""
-        return type(self)(*inputs, **self.attributes)
+        return self.like(*inputs)
+
+    def like(self, *inputs, **changes):
+        """An operation of this kind and layer, on other inputs, with some attributes changed."""
+        op = type(self)(*inputs, **(self.attributes | changes))
+        op.scope = self.scope
+        return op
 
     def rebuild_part(self, inputs, samples, batch):
         """The same operation on ``samples`` of the ``batch`` samples it was made for."""

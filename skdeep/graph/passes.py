@@ -63,7 +63,7 @@ def fuse_activation(op, inputs, uses):
     source = inputs[0].op
     if not _is_unclamped(source, PACKED + PLAIN):
         return None
-    return type(source)(*source.inputs, **(source.attributes | {"low": 0.0})).outputs
+    return source.like(*source.inputs, low=0.0).outputs
 
 
 def fuse_mask(op, inputs, uses):
@@ -73,7 +73,7 @@ def fuse_mask(op, inputs, uses):
     source = inputs[0].op
     if type(source).__name__ not in MASKED or source.inputs[-1] is not None:
         return None
-    return type(source)(*source.inputs[:-1], inputs[1], **source.attributes).outputs
+    return source.like(*source.inputs[:-1], inputs[1]).outputs
 
 
 STATIC_ROLES = ("parameter", "state")  # memories that are the same for all samples
@@ -137,12 +137,12 @@ def fold_batch_norm(op, inputs, uses):
 
     if type(source).__name__ in PLAIN:
         x, w, bias = source.inputs
-        return type(source)(x, w * scale, shift(bias), **source.attributes).outputs
+        return source.like(x, w * scale, shift(bias)).outputs
     x, w, packed, bias, residual = source.inputs
     if residual is not None:
         return None
     folded = type(packed.op)(w * scale, **packed.op.attributes).output
-    return type(source)(x, w, folded, shift(bias), None, **source.attributes).outputs
+    return source.like(x, w, folded, shift(bias), None).outputs
 
 
 def fuse_residual(op, inputs, uses):
@@ -157,7 +157,7 @@ def fuse_residual(op, inputs, uses):
             and source.inputs[RESIDUAL] is None
         ):
             head = source.inputs[:RESIDUAL]
-            return type(source)(*head, inputs[1 - k], **source.attributes).outputs
+            return source.like(*head, inputs[1 - k]).outputs
     return None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sklearn.base import BaseEstimator
 
 from .._validation import check_parameters
+from ..graph.op import SCOPE
 from ..graph.tensor import Tensor
 from ..ops.sparse import SparseRows, densify
 from .initializers import resolve_initializer
@@ -72,6 +73,8 @@ class Trace:
     parameters : ParameterSet
     training : bool
         Whether dropout drops and batch norm uses the batch's own statistics.
+    memory : {"fast", "low"}
+        "low": convolutions do not trade memory for speed.
     updates : list of Op
         Side effects of a training step besides the optimizer's (running statistics).
     activations : dict of str to Tensor
@@ -80,6 +83,7 @@ class Trace:
 
     parameters: ParameterSet
     training: bool
+    memory: str = "fast"
     updates: list = field(default_factory=list)
     activations: dict = field(default_factory=dict)
     path: list = field(default_factory=list)
@@ -102,11 +106,13 @@ class Trace:
     def scope(self, name, trainable):
         """Names inside begin with ``name.``"""
         self.path.append(name)
+        token = SCOPE.set(".".join(self.path))
         self.counters.append((Counter(), {}))
         frozen, self.frozen = self.frozen, self.frozen or not trainable
         try:
             yield
         finally:
+            SCOPE.reset(token)
             self.path.pop()
             self.counters.pop()
             self.frozen = frozen

@@ -3,9 +3,10 @@
 from numbers import Integral
 
 from .. import ops
-from .._validation import COUNT, COUNT_PAIR, FLAG, NOT_NEGATIVE, PADDING
+from .._validation import COUNT, COUNT_PAIR, FLAG, NOT_NEGATIVE, PADDING, one_of
+from ..ops.winograd import ALGORITHMS
 from .activation import activate
-from .base import Layer, describe, shown
+from .base import Layer, current_trace, describe, shown
 from .initializers import resolve_initializer
 
 __all__ = ["Conv2D"]
@@ -42,6 +43,9 @@ class Conv2D(Layer):
     groups : int, default=1
         Channels are cut into this many groups, each with its own filters; with
         ``groups=c`` the convolution is depthwise.
+    algorithm : {"auto", "direct", "winograd2", "winograd4"}, default="auto"
+        How it is computed, see :func:`skdeep.ops.conv2d`. "auto" takes what is fastest for the
+        shapes; the ``summary()`` of a fitted estimator names it.
     use_bias : bool, default=True
     weight_init, bias_init : str, float or Initializer
         As for :class:`Dense`.
@@ -63,6 +67,7 @@ class Conv2D(Layer):
         "dilation": COUNT_PAIR,
         "padding": PADDING,
         "groups": COUNT,
+        "algorithm": one_of(ALGORITHMS),
         "use_bias": FLAG,
         "l1": NOT_NEGATIVE,
         "l2": NOT_NEGATIVE,
@@ -79,6 +84,7 @@ class Conv2D(Layer):
         padding="valid",
         dilation=1,
         groups=1,
+        algorithm="auto",
         use_bias=True,
         weight_init="auto",
         bias_init="zeros",
@@ -93,6 +99,7 @@ class Conv2D(Layer):
         self.padding = padding
         self.dilation = dilation
         self.groups = groups
+        self.algorithm = algorithm
         self.use_bias = use_bias
         self.weight_init = weight_init
         self.bias_init = bias_init
@@ -128,6 +135,7 @@ class Conv2D(Layer):
         init = resolve_initializer(self.weight_init, self.activation)
         w = self.parameter("W", shape, init, l1=self.l1, l2=self.l2)
         b = self.parameter("b", (self.filters,), self.bias_init) if self.use_bias else None
+        low_memory = current_trace().memory == "low" and self.algorithm == "auto"
         y = ops.conv2d(
             x,
             w,
@@ -136,5 +144,6 @@ class Conv2D(Layer):
             padding=self._padding(x, kernel, stride, dilation),
             dilation=dilation,
             groups=self.groups,
+            algorithm="direct" if low_memory else self.algorithm,
         )
         return activate(y, self.activation)

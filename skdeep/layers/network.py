@@ -33,20 +33,21 @@ class Network:
         self.parameters = ParameterSet()
         self.names = [name for name, _ in self.layers]
 
-    def trace(self, x, training):
+    def trace(self, x, training, memory="fast"):
         """Symbolic run on a batch.
 
         Parameters
         ----------
         x : Tensor of shape (n, *input_shape) or SparseRows
         training : bool
+        memory : {"fast", "low"}
 
         Returns
         -------
         output : Tensor
         trace : Trace
         """
-        trace = Trace(self.parameters, training)
+        trace = Trace(self.parameters, training, memory)
         with trace.active():
             for name, layer in self.layers:
                 x = trace.call(layer, x, name)

@@ -302,7 +302,7 @@ class Reshape(Op):
         return [(self.output, self.inputs[0], 0)]
 
     def rebuild_part(self, inputs, samples, batch):
-        return Reshape(*inputs, shape=(self.shape[0] * samples // batch, *self.shape[1:]))
+        return self.like(*inputs, shape=(self.shape[0] * samples // batch, *self.shape[1:]))
 
 
 @register

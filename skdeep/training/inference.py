@@ -62,21 +62,24 @@ class Predictor:
         On the device that computes.
     block : int
         Rows per block.
+    memory : {"fast", "low"}, default="fast"
+        "low" declines Winograd's convolutions, whose packed weights take four times the memory.
     """
 
-    def __init__(self, network, build, data, weights, block):
+    def __init__(self, network, build, data, weights, block, memory="fast"):
         self.device, self.block, self.weights = weights.device, block, weights
+        self.network = network
         registers = Tensor((16,), "int32", role="registers")
         x, y = data.consecutive(block, registers)
-        output, trace = network.trace(x, training=False)
+        output, trace = network.trace(x, training=False, memory=memory)
         wanted = build(output, trace, y)
         self.shapes = [t.shape[1:] for t in wanted]
         wanted = optimize(wanted, training=False)
-        wanted, static, static_size = split_static(wanted)
+        wanted, self.places, static_size = split_static(wanted)
         wanted, self.stretches = order_batch(
             wanted, block, lambda t: t.role in (*STATIC_ROLES, "static")
         )
-        self.static = weights.derive(static, static_size)
+        self.static = weights.derive(self.places, static_size)
         stores = [
             StoreRows(t, Tensor((1,), role=f"out{k}"), registers).output
             for k, t in enumerate(wanted)

@@ -1,0 +1,217 @@
+"""What a network consists of and what it costs, as a table to read."""
+
+import math
+from dataclasses import dataclass
+from html import escape
+
+from ..graph.op import topological
+
+MULTIPLIES = ("Conv2D", "Dense", "DepthwiseConv2D")  # operations with inputs (x, w, ...)
+
+
+@dataclass
+class LayerSummary:
+    """One operation of a network as it runs for prediction.
+
+    Attributes
+    ----------
+    layer : str
+        Path of the layer; layers fused into another one's operation have no line of their own.
+    operation : str
+        What is computed, with what has been fused into it.
+    shape : tuple of int
+        Output for one sample.
+    parameters : int
+        Weights it uses that no line before it does.
+    multiply_adds : int
+        For one sample, as a direct computation would need them.
+    algorithm : str
+        How a convolution is computed, else empty.
+    packed_bytes : int
+        Memory of what is derived from its weights: packed panels, folded batch norm.
+    samples : int
+        Samples that it takes at a time.
+    """
+
+    layer: str
+    operation: str
+    shape: tuple
+    parameters: int
+    multiply_adds: int
+    algorithm: str
+    packed_bytes: int
+    samples: int
+
+
+@dataclass
+class Summary:
+    """Layers, weights and memory of a network as it runs for prediction; prints as a table.
+
+    Attributes
+    ----------
+    rows : list of LayerSummary
+        In the order of execution.
+    batch : int
+        Samples of one block of work; every thread works on a block of its own.
+    arena_bytes : int
+        Memory of one thread for activations.
+    live_bytes : int
+        Of it, what must be alive at once at the worst place: no plan needs less.
+    weight_bytes : int
+        Weights as they are stored.
+    packed_bytes : int
+        What is derived from them, once for all threads.
+    """
+
+    rows: list
+    batch: int
+    arena_bytes: int
+    live_bytes: int
+    weight_bytes: int
+    packed_bytes: int
+
+    def _table(self):
+        head = [
+            "layer",
+            "operation",
+            "output",
+            "weights",
+            "MMAC",
+            "algorithm",
+            "packed",
+            "at a time",
+        ]
+        lines = [
+            [
+                row.layer,
+                row.operation,
+                " x ".join(map(str, row.shape)),
+                f"{row.parameters:,}" if row.parameters else "",
+                f"{row.multiply_adds / 1e6:,.1f}" if row.multiply_adds else "",
+                row.algorithm,
+                _bytes(row.packed_bytes) if row.packed_bytes else "",
+                str(row.samples),
+            ]
+            for row in self.rows
+        ]
+        return head, lines
+
+    def _foot(self):
+        total = sum(row.multiply_adds for row in self.rows)
+        return [
+            f"{sum(row.parameters for row in self.rows):,} weights, {_bytes(self.weight_bytes)}; "
+            f"packed for speed, once for all threads: {_bytes(self.packed_bytes)}",
+            f"{total / 1e9:,.2f} GMAC per sample, {self.batch} sample"
+            f"{'s' if self.batch > 1 else ''} in a block",
+            f"activations of one thread: {_bytes(self.arena_bytes)}, of which "
+            f"{_bytes(self.live_bytes)} are alive at once ({self.overhead:.2f}x)",
+        ]
+
+    @property
+    def overhead(self):
+        """Memory for activations over what must be alive at once."""
+        return self.arena_bytes / max(self.live_bytes, 1)
+
+    def __repr__(self):
+        head, lines = self._table()
+        widths = [max(map(len, column)) for column in zip(head, *lines)]
+        texts = [
+            "  ".join(
+                cell.rjust(w) if k >= 3 and k != 5 else cell.ljust(w)
+                for k, (cell, w) in enumerate(zip(line, widths))
+            ).rstrip()
+            for line in [head, *lines]
+        ]
+        rule = "-" * max(map(len, texts))
+        return "\n".join([texts[0], rule, *texts[1:], rule, *self._foot()])
+
+    def _repr_html_(self):
+        head, lines = self._table()
+        cells = "".join(f"<th>{escape(h)}</th>" for h in head)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
+            for line in lines
+        )
+        foot = "<br>".join(map(escape, self._foot()))
+        return f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table><p>{foot}</p>"
+
+
+def _bytes(n):
+    units = ["B", "KB", "MB", "GB"]
+    while n >= 1000 and len(units) > 1:
+        n /= 1000
+        units.pop(0)
+    return f"{n:.0f} {units[0]}" if n >= 100 or units[0] == "B" else f"{n:.1f} {units[0]}"
+
+
+def describe(op):
+    """An operation in a few words: kernel size, stride, and what is fused."""
+    name = type(op).__name__
+    if name in ("Conv2D", "DepthwiseConv2D"):
+        kh, kw = op.inputs[1].shape[:2]
+        name += f" {kh}x{kw}"
+    elif "Pool2D" in name and hasattr(op, "window"):
+        name += " {}x{}".format(*op.window)
+    stride = getattr(op, "stride", (1, 1))
+    if isinstance(stride, tuple) and max(stride) > 1:
+        name += f" / {stride[0]}" if stride[0] == stride[1] else f" / {stride}"
+    if getattr(op, "groups", 1) > 1 and name.startswith("Conv2D"):
+        name += f", {op.groups} groups"
+    if type(op).__name__ in ("Conv2D", "Dense") and op.inputs[4] is not None:
+        name += " + add"
+    low, high = getattr(op, "low", -math.inf), getattr(op, "high", math.inf)
+    if (low, high) == (0.0, math.inf):
+        name += " + relu"
+    elif (low, high) != (-math.inf, math.inf):
+        name += f" + clip({low:g}, {high:g})"
+    return name
+
+
+def summarize(predictor):
+    """The :class:`Summary` of a predictor."""
+    sources = {offset: t for t, (_, offset) in predictor.places.items()}
+    counted, packed, rows = set(), set(), []
+    for stretch in predictor.stretches:
+        for op in stretch.ops:
+            if op.shares() or type(op).__name__ == "LoadRows":
+                continue
+            parameters = static = 0
+            for t in op.inputs:
+                if t is None or t.op is not None:
+                    continue
+                leaves = [t]
+                if t.role == "static":
+                    if t.offset not in packed:
+                        packed.add(t.offset)
+                        static += 4 * t.words
+                    ops = topological([sources[t.offset]])
+                    leaves = [s for o in ops for s in o.inputs if s is not None and s.op is None]
+                for leaf in leaves:
+                    if leaf.role in ("parameter", "state") and leaf.name not in counted:
+                        counted.add(leaf.name)
+                        parameters += leaf.size
+            products = 0
+            if type(op).__name__ in MULTIPLIES:
+                w = op.inputs[1]
+                products = op.output.size * w.size // w.shape[-1] // predictor.block
+            rows.append(
+                LayerSummary(
+                    op.scope,
+                    describe(op),
+                    op.output.shape[1:],
+                    parameters,
+                    products,
+                    op.algorithms[0] if hasattr(op, "algorithms") else "",
+                    static,
+                    stretch.samples,
+                )
+            )
+    weights = sum(4 * n for n in predictor.network.parameters.sizes.values())
+    return Summary(
+        rows,
+        predictor.block,
+        4 * predictor.program.arena_size,
+        4 * predictor.program.live_peak,
+        weights,
+        sum(row.packed_bytes for row in rows),
+    )
