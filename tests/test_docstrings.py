@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-MODULES = ("skdeep", "skdeep.layers", "skdeep.ops", "skdeep.training")
+MODULES = ("skdeep", "skdeep.features", "skdeep.layers", "skdeep.ops", "skdeep.training")
 
 
 PUBLIC = [(module, name) for module in MODULES for name in importlib.import_module(module).__all__]

@@ -11,7 +11,7 @@ from skdeep.graph.op import topological
 from skdeep.graph.passes import optimize, rewrite, split_static
 from skdeep.graph.plan import SLACK, plan_arena, storage
 from skdeep.graph.program import evaluate
-from skdeep.layers import BatchNorm, Conv2D, Dense, Residual
+from skdeep.layers import Activation, BatchNorm, Conv2D, Dense, Residual
 from skdeep.layers.network import Network
 
 RNG = np.random.RandomState(0)
@@ -170,6 +170,10 @@ def network(layers, shape, training=False):
 FUSED = [
     ([Dense(9, "relu")], (4, 7), ["Dense"]),
     ([Conv2D(5, 3, "relu")], (2, 6, 6, 3), ["Conv2D"]),
+    ([Dense(9, "relu6")], (4, 7), ["Dense"]),
+    ([Conv2D(5, 3), BatchNorm("relu6")], (2, 6, 6, 3), ["Conv2D"]),
+    ([Conv2D(3, 3, "relu6", groups=3)], (2, 6, 6, 3), ["DepthwiseConv2D"]),
+    ([Conv2D(3, 3, "relu"), Activation("relu6")], (2, 6, 6, 3), ["Conv2D", "Clip"]),
     ([Conv2D(3, 3, "relu", groups=3)], (2, 6, 6, 3), ["DepthwiseConv2D"]),
     ([Residual([Dense(7)], activation="relu")], (4, 7), ["Dense"]),
     ([Residual([Conv2D(3, 3, padding="same")])], (2, 6, 6, 3), ["Conv2D"]),

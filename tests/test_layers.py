@@ -55,6 +55,7 @@ NAIVE = {
     "identity": lambda x: x,
     "linear": lambda x: x,
     "relu": lambda x: np.where(x > 0, x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
     "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
     "selu": lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(x)),

@@ -57,13 +57,15 @@ def _is_unclamped(op, kinds):
 
 
 def fuse_activation(op, inputs, uses):
-    """Relu after a linear operation nobody else reads becomes the operation's own clamp."""
-    if type(op).__name__ != "Relu" or uses(op.inputs[0]) != 1:
+    """Relu or Clip after a linear operation nobody else reads becomes its own clamp."""
+    kind = type(op).__name__
+    if kind not in ("Relu", "Clip") or uses(op.inputs[0]) != 1:
         return None
     source = inputs[0].op
     if not _is_unclamped(source, PACKED + PLAIN):
         return None
-    return source.like(*source.inputs, low=0.0).outputs
+    limits = {"low": 0.0} if kind == "Relu" else {"low": op.low, "high": op.high}
+    return source.like(*source.inputs, **limits).outputs
 
 
 def fuse_mask(op, inputs, uses):

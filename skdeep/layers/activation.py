@@ -12,6 +12,7 @@ ACTIVATIONS = {
     "identity": lambda x: x,
     "linear": lambda x: x,
     "relu": ops.relu,
+    "relu6": partial(ops.clip, low=0.0, high=6.0),
     "leaky_relu": ops.leaky_relu,
     "elu": ops.elu,
     "selu": ops.selu,
@@ -51,8 +52,8 @@ class Activation(Layer):
     Parameters
     ----------
     function : str or callable, default="relu"
-        One of relu, leaky_relu, elu, selu, gelu, silu, tanh, sigmoid, softplus, softmax, identity;
-        or a function of a tensor written with :mod:`skdeep.ops`.
+        One of relu, relu6 (limited to 6), leaky_relu, elu, selu, gelu, silu, tanh, sigmoid,
+        softplus, softmax, identity; or a function of a tensor written with :mod:`skdeep.ops`.
     alpha : float or None, default=None
         Slope of leaky_relu (0.01) or scale of elu (1.0).
 

@@ -218,6 +218,7 @@ INITIALIZERS = {
 }
 _FOR_ACTIVATION = {
     "relu": "he_uniform",
+    "relu6": "he_uniform",
     "leaky_relu": "he_uniform",
     "elu": "he_uniform",
     "gelu": "he_uniform",

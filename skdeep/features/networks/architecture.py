@@ -1,0 +1,254 @@
+"""What an architecture is: a literal description of a network, and what its weights are called."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ...layers.network import Network
+
+__all__ = ["NETWORKS", "Architecture", "find_network", "random_weights", "register"]
+
+NETWORKS = {}
+# What the last part of a weight's name is in torchvision's files.
+LAST_PART = {
+    "W": "weight",
+    "b": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network as data: layers, input, source, and how torchvision names its weights.
+
+    Parameters
+    ----------
+    name : str
+    layers : callable
+        ``layers()`` gives a new list of (name, layer) pairs, as the estimators take it. The last
+        layer gives logits: no softmax.
+    paper : str
+        Where it is described.
+    features : tuple of str
+        Layers whose activations are useful as features, from early to late, named as in
+        ``Trace.activations``.
+    input_shape : tuple of int, default=(224, 224, 3)
+        Height, width and channels of an image. Other sizes give other feature maps; where the
+        first dense layer reads a whole map (``flattened``) they give other weights, too.
+    n_outputs : int, default=1000
+    renames : tuple of (str, str), default=()
+        Parts of our names, and what torchvision has in their place.
+    flattened : tuple of (str, (int, int, int)), default=()
+        Dense layers that read a flattened map, and the (channels, height, width) of it. The rows
+        of our weights go over height, width, channels; torchvision's over channels first.
+
+    Examples
+    --------
+    >>> from skdeep.features import find_network
+    >>> resnet = find_network("resnet18")
+    >>> resnet.input_shape, resnet.features[-1]
+    ((224, 224, 3), 'avgpool')
+    >>> resnet.torchvision_key("layer2.0.shortcut.1.mean")
+    'layer2.0.downsample.1.running_mean'
+    """
+
+    name: str
+    layers: Callable
+    paper: str
+    features: tuple
+    input_shape: tuple = (224, 224, 3)
+    n_outputs: int = 1000
+    renames: tuple = ()
+    flattened: tuple = ()
+
+    def network(self, input_shape=None):
+        """The network for images of one shape, with its parameters declared.
+
+        Parameters
+        ----------
+        input_shape : tuple of int or None, default=None
+            None for the architecture's own.
+
+        Returns
+        -------
+        Network
+        """
+        network = Network(self.layers(), input_shape or self.input_shape)
+        network.probe()
+        return network
+
+    def torchvision_key(self, name):
+        """The key in torchvision's state dict of one of our weights.
+
+        Parameters
+        ----------
+        name : str
+            As in ``weights_``.
+
+        Returns
+        -------
+        str
+        """
+        for ours, theirs in self.renames:
+            name = name.replace(ours, theirs)
+        path, _, last = name.rpartition(".")
+        return f"{path}.{LAST_PART[last]}"
+
+    def to_torchvision(self, weights):
+        """Weights under torchvision's keys and in its layout.
+
+        Parameters
+        ----------
+        weights : dict of str to ndarray
+            By our names, for images of ``input_shape``.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Views where possible.
+        """
+        return {
+            self.torchvision_key(name): self._to_filters_first(name, np.asarray(array))
+            for name, array in weights.items()
+        }
+
+    def from_torchvision(self, state):
+        """Weights under our names and in our layout.
+
+        Parameters
+        ----------
+        state : dict of str to ndarray
+            A state dict as NumPy arrays. What this network has no use for is left out (counters of
+            batch norm, auxiliary classifiers).
+
+        Returns
+        -------
+        dict of str to ndarray
+
+        Raises
+        ------
+        ValueError
+            When a key is missing or an array has another shape.
+        """
+        weights = {}
+        for spec in self.network().parameters:
+            key = self.torchvision_key(spec.name)
+            if key not in state:
+                raise ValueError(f"{self.name} needs {key!r}, which the state dict does not hold.")
+            array = self._to_filters_last(spec.name, np.asarray(state[key]))
+            if array.shape != spec.shape:
+                raise ValueError(
+                    f"{self.name}: {key!r} has shape {np.shape(state[key])}, which does not give "
+                    f"{spec.name!r} of shape {spec.shape}; is it another network's file?"
+                )
+            weights[spec.name] = array
+        return weights
+
+    def _map_of(self, name):
+        """(channels, height, width) that a dense weight's rows go over, or None."""
+        layer, _, last = name.rpartition(".")
+        return dict(self.flattened).get(layer) if last == "W" else None
+
+    def _to_filters_first(self, name, array):
+        shape = self._map_of(name)
+        if shape is not None:
+            c, h, w = shape
+            return array.reshape(h, w, c, -1).transpose(3, 2, 0, 1).reshape(-1, c * h * w)
+        return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+
+    def _to_filters_last(self, name, array):
+        shape = self._map_of(name)
+        if shape is not None and array.ndim == 2 and array.shape[1] == math.prod(shape):
+            array = array.reshape(-1, *shape).transpose(2, 3, 1, 0)
+            return array.reshape(-1, array.shape[3])
+        return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+
+
+def register(name, build, *arguments, **facts):
+    """Enter an architecture whose layers are ``build(*arguments)`` in :data:`NETWORKS`."""
+    NETWORKS[name] = Architecture(name, partial(build, *arguments), **facts)
+
+
+def find_network(name):
+    """The description of a known network.
+
+    Parameters
+    ----------
+    name : str
+        "alexnet", "googlenet", "mobilenet_v2", "resnet18" (34, 50, 101, 152), "squeezenet1_0",
+        "squeezenet1_1", "vgg11" (13, 16, 19) or "vgg11_bn" and so on, with batch norm.
+
+    Returns
+    -------
+    Architecture
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> from skdeep import NeuralNetClassifier
+    >>> from skdeep.features import find_network
+    >>> body = find_network("resnet18").layers()[:-1]  # the head follows from y
+    >>> net = NeuralNetClassifier(body, input_shape=(32, 32, 3))
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"no network is named {name!r}; choose one of {sorted(NETWORKS)}.")
+    return NETWORKS[name]
+
+
+def _normal(scale):
+    return lambda rng, shape: rng.standard_normal(shape, np.float32) * np.float32(scale)
+
+
+def _uniform(low, high):
+    return lambda rng, shape: rng.uniform(low, high, shape).astype(np.float32)
+
+
+# By the last part of a weight's name. The mean square of gamma is about a half, so that signals
+# neither grow nor fade over blocks that end without a relu.
+RANDOM = {
+    "b": _normal(0.1),
+    "gamma": _uniform(0.5, 0.9),
+    "beta": _normal(0.2),
+    "mean": _normal(0.2),
+    "var": _uniform(0.5, 1.5),
+}
+
+
+def random_weights(network, seed=0):
+    """Weights for tests and benchmarks: He-normal ones, batch norm with statistics of all kinds.
+
+    Parameters
+    ----------
+    network : Network
+        As :meth:`Architecture.network` gives it.
+    seed : int, default=0
+
+    Returns
+    -------
+    dict of str to ndarray of float32
+        By name. No network with these weights has learnt anything.
+
+    Examples
+    --------
+    >>> from skdeep.features import find_network, random_weights
+    >>> weights = random_weights(find_network("squeezenet1_1").network())
+    >>> weights["features.0.W"].shape
+    (3, 3, 3, 64)
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(spec):
+        scale = math.sqrt(2 / max(1, math.prod(spec.shape[:-1])))
+        return RANDOM.get(spec.name.rpartition(".")[2], _normal(scale))(rng, spec.shape)
+
+    return {spec.name: draw(spec) for spec in network.parameters}

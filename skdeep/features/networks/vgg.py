@@ -1,0 +1,57 @@
+"""VGG: 3x3 convolutions and three dense layers."""
+
+from ...layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Sequential
+from .architecture import register
+
+FILTERS = (64, 128, 256, 512, 512)
+
+
+def vgg(counts, batch_norm=False, n_outputs=1000):
+    """Five stages of ``counts`` convolutions, a pooling after each."""
+    features, place = [], 0  # torchvision numbers the activations as well
+    for filters, count in zip(FILTERS, counts):
+        for _ in range(count):
+            if batch_norm:
+                features.append((f"{place}", Conv2D(filters, 3, padding=1)))
+                features.append((f"{place + 1}", BatchNorm("relu")))
+            else:
+                features.append((f"{place}", Conv2D(filters, 3, "relu", padding=1)))
+            place += 3 if batch_norm else 2
+        features.append((f"{place}", MaxPool2D(2)))
+        place += 1
+    classifier = [
+        ("0", Dense(4096, "relu")),
+        ("2", Dropout(0.5)),
+        ("3", Dense(4096, "relu")),
+        ("5", Dropout(0.5)),
+        ("6", Dense(n_outputs)),
+    ]
+    return [
+        ("features", Sequential(features)),
+        ("flatten", Flatten()),
+        ("classifier", Sequential(classifier)),
+    ]
+
+
+def pools(counts, per_layer):
+    """Names of the poolings."""
+    return tuple(f"features.{per_layer * sum(counts[: k + 1]) + k}" for k in range(len(counts)))
+
+
+for name, counts in {
+    "vgg11": (1, 1, 2, 2, 2),
+    "vgg13": (2, 2, 2, 2, 2),
+    "vgg16": (2, 2, 3, 3, 3),
+    "vgg19": (2, 2, 4, 4, 4),
+}.items():
+    for batch_norm in (False, True):
+        register(
+            f"{name}_bn" if batch_norm else name,
+            vgg,
+            counts,
+            batch_norm,
+            paper="Simonyan & Zisserman, Very deep convolutional networks for large-scale image "
+            "recognition, 2015",
+            features=(*pools(counts, 3 if batch_norm else 2), "classifier.0", "classifier.3"),
+            flattened=(("classifier.0", (512, 7, 7)),),
+        )
