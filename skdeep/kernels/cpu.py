@@ -159,11 +159,19 @@ class CPU:
         )
         return int(done[0])
 
-    def run_blocks(self, tables, registers, block, first, last):
-        """Run blocks of rows, one table per thread."""
+    def run_blocks(self, tables, registers, block, first, last, n_threads=1):
+        """Run blocks of rows, one table per thread; one after another where there is one table.
+
+        Then ``n_threads`` share the tiles of large rows.
+        """
         if len(tables) > 1 and last - first > 1 and _may_run_parallel():
             with _threads(len(tables)):
                 runner.blocks_parallel(tables, registers, block, first, last)
+        elif n_threads > 1 and tables[0, :, 2].any() and _may_run_parallel():
+            with _threads(n_threads):
+                for b in range(first, last):
+                    registers[0, 0] = b * block
+                    runner.run_parallel(tables[0])
         else:
             table, own = tables[0], registers[0]
             runner.launch(

@@ -342,7 +342,7 @@ class CUDA:
         wrong = np.flatnonzero(~np.isfinite(losses))
         return int(wrong[0]) + 1 if len(wrong) else steps
 
-    def run_blocks(self, tables, registers, block, first, last):
+    def run_blocks(self, tables, registers, block, first, last, n_threads=1):
         """Run blocks of rows through the first table."""
         self.write(registers, np.array([first * block], np.int32))
         launches = [*self._launches(tables[0]), *self._row("next_block", [registers, block])]

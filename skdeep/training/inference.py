@@ -20,7 +20,7 @@ FEW = 16  # rows up to which every number has its own program
 def block_rows(n, widest, threads):
     """Rows of one block, so that ``threads`` blocks do ``n`` rows, or more if these are many.
 
-    Above a few, block sizes are rounded up: every size is a program of its own.
+    Fewer rows than threads are one block, whose work the threads share. Above a few, block sizes are rounded up: every size is a program of its own.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def block_rows(n, widest, threads):
     threads : int
     """
     fit = max(1, min(MOST_ROWS, MOST_FLOATS // max(widest, 1)))
-    rows = max(1, math.ceil(n / threads) if n * widest >= WORTH_SHARING else n)
+    rows = max(1, math.ceil(n / threads) if n >= threads and n * widest >= WORTH_SHARING else n)
     if rows > FEW:
         step = 1 << (rows.bit_length() - 3)
         rows = math.ceil(rows / step) * step
@@ -108,7 +108,7 @@ class Predictor:
         Its results are overwritten by its next call.
         """
         blocks = -(-data.n // self.block)
-        threads = self.device.workers(max(1, min(n_threads, blocks)))
+        threads = self.device.workers(max(1, n_threads if blocks >= n_threads else 1))
         while len(self.arenas) < threads:
             self.arenas.append(self.device.empty(self.program.arena_size))
         outputs = [self.device.empty(data.n * int(np.prod(s))) for s in self.shapes]
@@ -132,7 +132,7 @@ class Predictor:
         )
 
         def run():
-            self.device.run_blocks(tables, registers, self.block, 0, blocks)
+            self.device.run_blocks(tables, registers, self.block, 0, blocks, n_threads)
             return [
                 self.device.download(out)[: data.n * int(np.prod(s))].reshape(data.n, *s)
                 for out, s in zip(outputs, self.shapes)
