@@ -19,7 +19,10 @@ from importlib import metadata
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ["numpy", "scipy", "scikit-learn", "numba", "joblib", "skorch", "torch", "skdeep"]
+PACKAGES = [
+    "numpy", "scipy", "scikit-learn", "numba", "joblib", "skorch", "torch", "torchvision",
+    "onnxruntime", "openvino", "skdeep",
+]  # fmt: skip
 THREAD_VARIABLES = [
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",

@@ -14,6 +14,7 @@ ORDER = [
     "mlp_wide",
     "grid_search",
     "lenet",
+    "networks",
     "startup",
     "build",
     "accuracy",
