@@ -70,6 +70,8 @@ CASES = {
     ),
     "groups": ((2, 5, 6, 6), (3, 3, 2, 9), {"groups": 3, "padding": 1}),
     "groups, stride": ((2, 6, 6, 4), (3, 3, 2, 6), {"groups": 2, "stride": 2, "dilation": (1, 2)}),
+    "taps in slices": ((2, 4, 3, 400), (3, 3, 400, 5), {"padding": 1}),
+    "tap by tap": ((1, 3, 3, 1040), (2, 3, 1040, 4), {"padding": 1, "stride": 2}),
     "multiplier": ((2, 5, 5, 3), (3, 3, 1, 6), {"groups": 3}),
     "depthwise": ((2, 6, 9, 5), (3, 3, 1, 5), {"groups": 5, "padding": 1}),
     "depthwise, stride": (

@@ -17,19 +17,17 @@ order.
 import numpy as np
 
 from .compiler import expand, inline, kernel
-from .dense import INFINITY, distance
-from .gemm import ABSENT, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
+from .dense import INFINITY, RUN, distance
+from .gemm import ABSENT, LINE, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
 from .panels import count_panels, count_vectors, panel_first, panel_lanes, transpose_panel
 from .simd import VECTOR_BYTES, WIDTH, fill, load, load_f32, scratch, store_n
 
-PANEL = 400_000  # bytes of one panel that may stay in the L2 cache
 CHUNK = 4096  # elements of one tile of `sum_groups`
 
 ZERO = np.float32(0)
 
 
-@inline
-def axis(phase, k, stride, dilation, pad, transposed):
+def tap_axis(phase, k, stride, dilation, pad, transposed):
     """Taps of one axis: their number, and where tap u of output a lies.
 
     Returns (taps, origin, step of the output, step of the taps, last, skip): tap u of the output a
@@ -51,11 +49,29 @@ def axis(phase, k, stride, dilation, pad, transposed):
     return taps, (phase + pad - last * dilation) // stride, 1, skip * dilation // stride, last, skip
 
 
+axis = inline(tap_axis)
+
+
 @inline
 def taps_inside(position, step, taps, size):
     """First and end of the taps at position + u * step that lie inside [0, size)."""
     low = 0 if position >= 0 else min(taps, (step - 1 - position) // step)
     return low, max(low, min(taps, (size - 1 - position) // step + 1))
+
+
+@inline
+def interior(count, step_out, origin, step, taps, size):
+    """First and end of the outputs whose taps all lie inside."""
+    start = 0 if origin >= 0 else (step_out - 1 - origin) // step_out
+    room = size - 1 - origin - max(0, taps - 1) * step
+    end = min(count, room // step_out + 1) if room >= 0 else 0
+    return start, max(start, end)
+
+
+@inline
+def together(at, stop, inside):
+    """End of the outputs from ``at`` that are visited together: the interior, or one."""
+    return min(stop, inside[1]) if inside[0] <= at < inside[1] else at + 1
 
 
 @inline
@@ -78,6 +94,10 @@ def put_pixels(table, rows, pixels, at, region, jumps):
     """
     source, target, i, j = at
     i_start, i_end, j_start, j_end = region
+    if j + rows < j_end:
+        for m in range(rows):
+            put_row(table, m, target + m * jumps[1], source + m * jumps[0])
+        return source + rows * jumps[0], target + rows * jumps[1], i, j + rows
     for m in range(rows):
         put_row(table, m, target, source)
         if m + 1 < pixels:
@@ -96,117 +116,108 @@ def put_pixels(table, rows, pixels, at, region, jumps):
     return source, target, i, j
 
 
-@expand
-def convolve_panel(table, x, out, images, shapes, rows, phase, axis_h, axis_w, weights, slice_h,
-                   shape, together, bias, add, mask, low, high):  # fmt: skip
-    """One panel of one phase: all regions of some output rows, or a slice of the taps of them.
-
-    shapes = (h, w, c, oh, ow, f), rows = (first, end), phase = (rh, rw, phases_h, phases_w),
-    slice_h = (first, end) of the taps, shape = (input channels of a tap, vectors, lanes).
-    """
-    h, w, c, oh, ow, f = shapes
-    rh, rw, phases_h, phases_w = phase
-    taps_h, origin_h, move_h, step_h = axis_h
-    taps_w, origin_w, move_w, step_w = axis_w
-    run, vectors, lanes = shape
-    tap = VECTOR_BYTES * vectors * run  # bytes of one tap in the panel
-    columns = (ow - rw + phases_w - 1) // phases_w
-    i = rows[0]
-    while i < rows[1]:
-        i_end = region_end(i, rows[1], origin_h, move_h, step_h, taps_h, h)
-        u, u_end = taps_inside(i * move_h + origin_h, step_h, taps_h, h)
-        u, u_end = max(u, slice_h[0]), min(u_end, slice_h[1])
-        j = 0
-        while j < columns:
-            j_end = region_end(j, columns, origin_w, move_w, step_w, taps_w, w)
-            v, v_end = taps_inside(j * move_w + origin_w, step_w, taps_w, w)
-            nv, terms = v_end - v, run
-            if together and nv > 0:
-                nv, terms = 1, nv * run
-            y_in = i * move_h + origin_h + u * step_h
-            x_in = j * move_w + origin_w + v * step_w
-            at = (
-                x + 4 * (y_in * w + x_in) * c,
-                out + 4 * ((rh + i * phases_h) * ow + rw + j * phases_w) * f,
-                i, j,
-            )  # fmt: skip
-            height, width = i_end - i, j_end - j
-            jumps = (
-                4 * c * move_w,
-                4 * f * phases_w,
-                4 * c * (w * move_h - width * move_w),
-                4 * f * (ow * phases_h - width * phases_w),
-                4 * c * w * (h - height * move_h),
-                4 * f * ow * (oh - height * phases_h),
-            )
-            pixels = images * height * width
-            while pixels > 0:
-                m = tile_rows(vectors, pixels)
-                at = put_pixels(table, m, pixels, at, (i, i_end, j, j_end), jumps)
-                row_tile(m, vectors, table, weights + tap * (u * taps_w + v),
-                         u_end - u, 4 * c * w * step_h, tap * taps_w, nv, 4 * c * step_w, tap,
-                         terms, bias, add, mask, low, high, lanes)  # fmt: skip
-                pixels -= m
-            j = j_end
-        i = i_end
-
-
 @kernel
 def conv_rows(p, tile):
-    """Convolution with packed weights, or with ``transposed`` its input gradient.
+    """One phase of a convolution with packed weights, or of its input gradient.
 
-    p = [x, panels, bias, out, add, mask, low, high, n, h, w, c, oh, ow, f, groups, kh, kw, sh, sw,
-    dh, dw, top, left, transposed, images, rows and panels of a tile]; x is (n, h, w, c), out
-    (n, oh, ow, f), add and mask are like out, rows are counted within a phase.
+    p = [x, panels, bias, out, add, mask, low, high, n, h, w, c, groups, filters of a group, first
+    output, bytes of an image, a row and a pixel of the outputs, then for each axis: outputs, taps,
+    origin, step of the outputs, step of the taps; taps of all phases and of those before, images,
+    rows and panels of a tile].
+
+    x is (n, h, w, c); add and mask are like out. The taps are taken in slices of at most RUN terms,
+    or one by one, so that a slice of a panel stays in the L2 cache.
     """
     x, panels, bias, out = p[0], p[1], p[2], p[3]
     add, mask = distance(p[4], out), distance(p[5], out)
     low, high = load_f32(p[6]), load_f32(p[7])
-    n, h, w, c, oh, ow, f, groups = p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15]
-    kh, kw, sh, sw, dh, dw = p[16], p[17], p[18], p[19], p[20], p[21]
-    top, left, transposed = p[22], p[23], p[24]
-    cg, fg = c // groups, f // groups
-    phases_h, phases_w = (sh, sw) if transposed else (1, 1)
+    n, h, w, c, fg = p[8], p[9], p[10], p[11], p[13]
+    cg = c // p[12]
+    rows_out, taps_h, origin_h, move_h, step_h = p[18], p[19], p[20], p[21], p[22]
+    columns, taps_w, origin_w, move_w, step_w = p[23], p[24], p[25], p[26], p[27]
 
-    bands = ((oh + phases_h - 1) // phases_h + p[26] - 1) // p[26]
-    batches = (n + p[25] - 1) // p[25]
+    bands = (rows_out + p[31] - 1) // p[31]
+    batches = (n + p[30] - 1) // p[30]
     count = count_panels(fg)
-    chunks = (count + p[27] - 1) // p[27]
-    i_start = tile % bands * p[26]
-    n_start = tile // bands % batches * p[25]
-    images = min(n, n_start + p[25]) - n_start
+    chunks = (count + p[32] - 1) // p[32]
+    i_start = tile % bands * p[31]
+    i_stop = min(rows_out, i_start + p[31])
+    n_start = tile // bands % batches * p[30]
+    images = min(n, n_start + p[30]) - n_start
     group, chunk = tile // bands // batches // chunks, tile // bands // batches % chunks
     x += 4 * (n_start * h * w * c + group * cg)
-    out += 4 * (n_start * oh * ow * f + group * fg)
-    panels += VECTOR_BYTES * group * kh * kw * cg * count_vectors(fg)
+    out += p[14] + n_start * p[15] + 4 * group * fg
+    panels += VECTOR_BYTES * group * p[28] * cg * count_vectors(fg)
     bias += 4 * group * fg if bias != 0 else 0
 
+    joined = step_w == 1 and cg == c  # the taps of a row are one longer tap
+    inside_h = interior(rows_out, move_h, origin_h, step_h, taps_h, h)
+    inside_w = interior(columns, move_w, origin_w, step_w, taps_w, w)
+    slice_h = max(1, min(taps_h, RUN // max(1, cg * taps_w)))
+    slice_w = max(1, taps_w)
+    if slice_h * slice_w * cg > RUN:
+        slice_w = max(1, RUN // cg)
+    slices_w = max(1, (taps_w + slice_w - 1) // slice_w)
+    slices = max(1, (taps_h + slice_h - 1) // slice_h) * slices_w
     table = scratch(TABLE_BYTES)
-    before = 0  # taps of earlier phases
-    for rh in range(phases_h):
-        taps_h, origin_h, move_h, step_h, _, _ = axis(rh, kh, sh, dh, top, transposed)
-        i_stop = min((oh - rh + phases_h - 1) // phases_h, i_start + p[26])
-        for rw in range(phases_w):
-            taps_w, origin_w, move_w, step_w, _, _ = axis(rw, kw, sw, dw, left, transposed)
-            for panel in range(chunk * p[27], min(count, (chunk + 1) * p[27])):
-                first, end = panel_first(fg, panel), panel_first(fg, panel + 1)
-                column, vectors = VECTOR_BYTES * first, end - first
-                tap = VECTOR_BYTES * vectors * cg
-                size = max(1, PANEL // max(1, tap * taps_w))  # tap rows at a time
-                for u in range(0, max(taps_h, 1), size):
-                    u_end = min(taps_h, u + size)
-                    final = u_end == taps_h
-                    convolve_panel(
-                        table, x, out + column, images, (h, w, c, oh, ow, f), (i_start, i_stop),
-                        (rh, rw, phases_h, phases_w), (taps_h, origin_h, move_h, step_h),
-                        (taps_w, origin_w, move_w, step_w),
-                        panels + kh * kw * cg * column + before * tap, (u, u_end),
-                        (cg, vectors, panel_lanes(fg, end)), step_w == 1 and groups == 1,
-                        bias + column if bias != 0 and u == 0 else 0, add if u == 0 else 0,
-                        mask if final else ABSENT, low if final else -INFINITY,
-                        high if final else INFINITY,
+    for panel in range(chunk * p[32], min(count, (chunk + 1) * p[32])):
+        first, end = panel_first(fg, panel), panel_first(fg, panel + 1)
+        column, vectors, lanes = VECTOR_BYTES * first, end - first, panel_lanes(fg, end)
+        tap = VECTOR_BYTES * vectors * cg  # bytes of one tap in the panel
+        weights = panels + p[28] * cg * column + p[29] * tap
+        for s in range(slices):
+            u_start, v_start = s // slices_w * slice_h, s % slices_w * slice_w
+            u_stop, v_stop = min(taps_h, u_start + slice_h), min(taps_w, v_start + slice_w)
+            final = s == slices - 1
+            so_far = add if s == 0 else 0
+            offset = bias + column if bias != 0 and s == 0 else 0
+            closing = mask if final else ABSENT
+            lowest, highest = (low, high) if final else (-INFINITY, INFINITY)
+            ahead = weights + tap * (u_start * taps_w + v_start)
+            ahead_end = ahead
+            ahead += tap * (u_stop - u_start) * (v_stop - v_start)
+            ahead_end += 2 * (ahead - ahead_end)
+            i = i_start
+            while i < i_stop:
+                i_end = together(i, i_stop, inside_h)
+                y_in = i * move_h + origin_h
+                u, u_end = taps_inside(y_in, step_h, taps_h, h)
+                u, u_end = max(u, u_start), min(u_end, u_stop)
+                j = 0
+                while j < columns:
+                    j_end = together(j, columns, inside_w)
+                    x_in = j * move_w + origin_w
+                    v, v_end = taps_inside(x_in, step_w, taps_w, w)
+                    v, v_end = max(v, v_start), min(v_end, v_stop)
+                    nu, nv, terms = max(0, u_end - u), max(0, v_end - v), cg
+                    if joined and nv > 0:
+                        nv, terms = 1, nv * cg
+                    at = (
+                        x + 4 * ((y_in + u * step_h) * w + x_in + v * step_w) * c,
+                        out + column + i * p[16] + j * p[17],
+                        i, j,
                     )  # fmt: skip
-            before += taps_h * taps_w
+                    height, width = i_end - i, j_end - j
+                    jumps = (
+                        4 * c * move_w,
+                        p[17],
+                        4 * c * (w * move_h - width * move_w),
+                        p[16] - width * p[17],
+                        4 * c * w * (h - height * move_h),
+                        p[15] - height * p[16],
+                    )
+                    begin = weights + tap * (u * taps_w + v)
+                    pixels = images * height * width
+                    while pixels > 0:
+                        m = tile_rows(vectors, pixels)
+                        at = put_pixels(table, m, pixels, at, (i, i_end, j, j_end), jumps)
+                        row_tile(m, vectors, table, begin, nu, 4 * c * w * step_h, tap * taps_w,
+                                 nv, 4 * c * step_w, tap, terms, offset, so_far, closing, lowest,
+                                 highest, lanes, ahead if ahead < ahead_end else begin)  # fmt: skip
+                        ahead += LINE // 2 * nu * nv * terms
+                        pixels -= m
+                    j = j_end
+                i = i_end
 
 
 @kernel
@@ -299,6 +310,7 @@ def conv_weights(p, tile):
         first, end = panel_first(fg, panel), panel_first(fg, panel + 1)
         clear_panel(out + VECTOR_BYTES * first, kh * kw, 4 * cg * f, channels, 4 * f, end - first,
                     panel_lanes(fg, end))  # fmt: skip
+    inside_h, inside_w = interior(oh, sh, -top, dh, kh, h), interior(ow, sw, -left, dw, kw, w)
     strides = (4 * dh * w * c, 4 * dw * c, 4 * kw * cg * f, 4 * cg * f, 4 * f)
     table = scratch(TABLE_BYTES)
     stop = min(n, (part + 1) * p[19])
@@ -306,11 +318,11 @@ def conv_weights(p, tile):
         images = min(p[22], stop - begin)
         i = 0
         while i < oh:
-            i_end = region_end(i, oh, -top, sh, dh, kh, h)
+            i_end = together(i, oh, inside_h)
             u, u_end = taps_inside(i * sh - top, dh, kh, h)
             j = 0
             while j < ow:
-                j_end = region_end(j, ow, -left, sw, dw, kw, w)
+                j_end = together(j, ow, inside_w)
                 v, v_end = taps_inside(j * sw - left, dw, kw, w)
                 terms = (
                     images, 4 * h * w * c, 4 * oh * ow * f,

@@ -11,7 +11,7 @@ from numba import float32
 from .compiler import inline, kernel
 from .cuda import EDGE, cuda, cuda_twin
 from .elementwise import clip
-from .gemm import ABSENT, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
+from .gemm import ABSENT, LINE, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
 from .maths import fma
 from .panels import count_panels, panel_first, panel_lanes
 from .simd import VECTOR_BYTES, load_f32, scratch
@@ -32,12 +32,14 @@ def distance(tensor, out):
 def dense_rows(p, tile):
     """out (n, f) = clamp(bias + add + x (n, c) times panels), zero where mask <= 0.
 
-    p = [x, panels, bias, out, add, mask, low, high, n, c, f, rows of a tile, panels of a tile].
+    p = [x, panels, bias, out, add, mask, low, high, n, c, f, rows of a tile, panels of a tile,
+    floats from one row of out to the next]; add and mask are like out. The weights are one
+    unbroken stream; while a slice of a panel is in use, the next one is asked for.
     """
     x, panels, bias, out = p[0], p[1], p[2], p[3]
     add, mask = distance(p[4], out), distance(p[5], out)
     low, high = load_f32(p[6]), load_f32(p[7])
-    n, c, f = p[8], p[9], p[10]
+    n, c, f, stride = p[8], p[9], p[10], p[13]
     bands = (n + p[11] - 1) // p[11]
     start = (tile % bands) * p[11]
     stop = min(n, start + p[11])
@@ -46,25 +48,29 @@ def dense_rows(p, tile):
     slices = (c + RUN - 1) // RUN
     size = (c + slices - 1) // slices
     table = scratch(TABLE_BYTES)
-    for begin in range(0, c, size):
-        run = min(size, c - begin)
-        last = begin + run == c
-        lowest, highest = (low, high) if last else (-INFINITY, INFINITY)
-        closing = mask if last else ABSENT
-        for panel in range(from_panel, to_panel):
-            first, end = panel_first(f, panel), panel_first(f, panel + 1)
-            vectors, lanes, column = end - first, panel_lanes(f, end), VECTOR_BYTES * first
+    for panel in range(from_panel, to_panel):
+        first, end = panel_first(f, panel), panel_first(f, panel + 1)
+        vectors, lanes, column = end - first, panel_lanes(f, end), VECTOR_BYTES * first
+        for begin in range(0, c, size):
+            run = min(size, c - begin)
+            last = begin + run == c
+            lowest, highest = (low, high) if last else (-INFINITY, INFINITY)
+            closing = mask if last else ABSENT
             weights = panels + column * c + VECTOR_BYTES * vectors * begin
             offset = bias + column if bias != 0 and begin == 0 else 0
             so_far = add if begin == 0 else 0
+            ahead = weights + VECTOR_BYTES * vectors * run
+            enough = ahead + VECTOR_BYTES * vectors * run
             i = start
             while i < stop:
                 rows = tile_rows(vectors, stop - i)
                 for m in range(rows):
                     k = min(i + m, stop - 1)
-                    put_row(table, m, out + 4 * k * f + column, x + 4 * (k * c + begin))
+                    put_row(table, m, out + 4 * k * stride + column, x + 4 * (k * c + begin))
                 row_tile(rows, vectors, table, weights, 1, 0, 0, 1, 0, 0, run, offset, so_far,
-                         closing, lowest, highest, lanes)  # fmt: skip
+                         closing, lowest, highest, lanes,
+                         ahead if ahead < enough else weights)  # fmt: skip
+                ahead += LINE // 2 * run
                 i += rows
 
 

@@ -2,7 +2,7 @@
 
 *Row tile*: up to ``ROWS`` rows of inputs times a panel of up to ``VECTORS`` vectors of columns,
 
-    out[m] = clamp(bias + add[m] + sum over taps u, v and k < run of a[m][u, v, k] * panel[u, v, k])
+    out[m] = clamp(bias + sum over taps u, v and k < run of a[m][u, v, k] * panel[u, v, k] + add[m])
 
 *Column tile*: sums of outer products, for weight gradients,
 
@@ -28,6 +28,7 @@ from .compiler import inline
 from .simd import (
     F32,
     I1,
+    I32,
     I64,
     VECTOR_BYTES,
     WIDTH,
@@ -50,6 +51,7 @@ ROWS = max(ROWS_OF.values())
 TABLE_BYTES = 16 * ROWS  # addresses of output rows, then of input rows
 INPUTS = 8 * ROWS  # where the input rows begin in the table
 ZERO = ir.Constant(V, [0.0] * WIDTH)
+LINE = 64  # bytes of a cache line
 ABSENT = 1  # in place of a byte distance to a tensor: there is none
 
 
@@ -122,12 +124,23 @@ def _present(builder, distance):
         yield
 
 
+def _prefetch(builder, addresses, vectors, write=False):
+    """Ask for some vectors of each row: to be written soon, or into the L2 cache."""
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    hints = [ir.Constant(I32, k) for k in (int(write), 3 if write else 2, 1)]
+    for address in addresses:
+        for v in range(vectors):
+            place = builder.add(address, _i64(VECTOR_BYTES * v))
+            builder.call(function, [pointer(builder, place, ir.IntType(8)), *hints])
+
+
 def _loop(builder, count):
     return cgutils.for_range(builder, count, intp=I64)
 
 
 def _emit_row_tile(builder, rows, vectors, args):
-    table, panel, nu, au, bu, nv, av, bv, run, bias, add, mask, low, high, lanes = args
+    table, panel, nu, au, bu, nv, av, bv, run, bias, add, mask, low, high, lanes, ahead = args
     valid = first_lanes(builder, lanes)
     out, a_rows = _table(builder, table, 0, rows), _table(builder, table, INPUTS, rows)
     tile = _Tile(builder, rows, vectors)
@@ -135,9 +148,12 @@ def _emit_row_tile(builder, rows, vectors, args):
     with builder.if_then(builder.icmp_signed("!=", bias, _i64(0))):
         start = [tile.load(bias, v, valid) for v in range(vectors)]
         tile.update(lambda m, v, x: start[v])
-    with _present(builder, add):
-        at = [builder.add(o, add) for o in out]
-        tile.update(lambda m, v, x: builder.fadd(x, tile.load(at[m], v, valid)))
+    cached = builder.icmp_signed("==", ahead, _i64(0))
+    with builder.if_then(builder.not_(cached)):
+        _prefetch(builder, out, vectors, write=True)
+        with _present(builder, add):
+            _prefetch(builder, [builder.add(o, add) for o in out], vectors)
+    soon = cgutils.alloca_once_value(builder, builder.select(cached, panel, ahead))
 
     def step(a, b, k):
         a = builder.add(a, builder.mul(k, _i64(4)))
@@ -148,13 +164,19 @@ def _emit_row_tile(builder, rows, vectors, args):
         a = builder.add(builder.mul(u.index, au), builder.mul(w.index, av))
         b = builder.add(builder.mul(u.index, bu), builder.mul(w.index, bv))
         b = builder.add(b, panel)
+        now = builder.load(soon)
         with _loop(builder, builder.ashr(run, _i64(1))) as pair:
             k = builder.shl(pair.index, _i64(1))
+            _prefetch(builder, [builder.add(now, builder.mul(pair.index, _i64(LINE)))], 1)
             step(a, b, k)
             step(a, b, builder.add(k, _i64(1)))
         with builder.if_then(builder.trunc(run, I1)):
             step(a, b, builder.sub(run, _i64(1)))
+        builder.store(builder.add(now, builder.mul(run, _i64(LINE // 2))), soon)
 
+    with _present(builder, add):
+        at = [builder.add(o, add) for o in out]
+        tile.update(lambda m, v, x: builder.fadd(x, tile.load(at[m], v, valid)))
     lowest, highest = splat(builder, low), splat(builder, high)
 
     def clamp(m, v, x):  # a NaN fails both comparisons and stays
@@ -230,21 +252,23 @@ def _define(builder, emit, args):
 
 @intrinsic
 def row_tile(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv, run, bias, add, mask,
-             low, high, lanes):  # fmt: skip
+             low, high, lanes, ahead):  # fmt: skip
     """Compute one row tile of ``rows`` (from :func:`tile_rows`) by ``vectors``.
 
     ``table`` holds the output and input rows. Taps u < nu, v < nv lie au and av bytes apart in the
     input, bu and bv bytes apart in the panel; each contributes ``run`` consecutive floats. ``bias``
     is an address or 0. ``add`` and ``mask`` are byte distances from ``out`` to tensors of its
-    layout, or ABSENT: the first is added before the products, and the result is zero where the
-    second is not positive. Only ``lanes`` columns of the last vector exist outside the panel.
+    layout, or ABSENT: the first is added to the products, and the result is zero where the second
+    is not positive. Only ``lanes`` columns of the last vector exist outside the panel. Meanwhile
+    memory from ``ahead`` is asked for, a line for every two products, and first of all the rows of
+    ``out`` and ``add``; with 0 nothing is, as when all is in the cache.
     """
 
     def emit(context, builder, sig, args):
         _call(builder, "skdeep_row_tile", _emit_row_tile, args)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 14, types.float32, types.float32, types.int64), emit
+    return types.void(*[types.int64] * 14, types.float32, types.float32, *[types.int64] * 2), emit
 
 
 @intrinsic

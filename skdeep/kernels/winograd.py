@@ -390,7 +390,8 @@ def winograd_rows(p, tile):
                         put_row(table, r, m_start + q * m_gap + k * width,
                                 v_block + q * v_gap + k * run)  # fmt: skip
                     row_tile(rows, vectors, table, weights + q * (c * width + LINE), 1, 0, 0, 1, 0,
-                             0, c, 0, ABSENT, ABSENT, -INFINITY, INFINITY, WIDTH)  # fmt: skip
+                             0, c, 0, ABSENT, ABSENT, -INFINITY, INFINITY, WIDTH,
+                             0)  # fmt: skip
                     i += rows
             for t in range(count):
                 image, i, j = place(start + t, down, across)

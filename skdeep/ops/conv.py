@@ -5,9 +5,16 @@ from importlib import import_module
 from numbers import Integral
 
 from ..graph.op import Op, Row, register
-from ..kernels.conv import CHUNK, conv_pack_transposed, conv_rows, conv_weights, sum_groups
+from ..kernels.conv import (
+    CHUNK,
+    conv_pack_transposed,
+    conv_rows,
+    conv_weights,
+    sum_groups,
+    tap_axis,
+)
 from ..kernels.panels import pack_panels, panel_count, panel_floats
-from .dense import RATE, clamp_gradient
+from .dense import RATE, clamp_gradient, product
 from .depthwise import DepthwiseConv2D
 from .geometry import Geometry, image_parts, output_size, padding_pairs, pair, wanted_tiles
 from .winograd import ALGORITHMS, Convolution, PackWinograd, WeightGradient, choose_all
@@ -15,6 +22,7 @@ from .winograd import ALGORITHMS, Convolution, PackWinograd, WeightGradient, cho
 __all__ = ["conv2d"]
 
 CACHE = 256 * 1024  # bytes of images that one tile goes through at a time
+PIXELS = 96  # of a tile at least, where there are as many
 FILLING = 8  # images that fill the register tiles of a corner
 PARTIALS = 4 * 1024 * 1024  # elements of partial sums at most
 DIRECT = ("direct",) * 3  # algorithms of a convolution and of its gradients
@@ -56,42 +64,66 @@ class PackConvT(Op, Geometry):
         return [Row(conv_pack_transposed.name, operands, tiles, 0.2 * w.size)]
 
 
-def _cut(n, height, panels, image_bytes, work, padded):
+def _cut(n, height, width, panels, image_bytes, work, padded):
     """Images, rows and panels that one tile of a convolution takes.
 
+    A tile has at least PIXELS where it can, so that a panel is used often while it is in the cache.
     At the borders of padded images a register tile is filled with pixels of several images.
     """
     wanted = wanted_tiles(work)
     if wanted == 1:
         return n, height, panels
-    images = max(n // wanted, min(n, FILLING) if padded else 1)
-    images = max(1, min(images, CACHE // image_bytes))
+    images = max(n // wanted, min(n, FILLING) if padded else 1, PIXELS // (height * width))
+    images = max(1, min(n, images, CACHE // image_bytes))
     tiles = math.ceil(n / images)
     if images > 1 or tiles >= wanted:
         return images, height, max(1, panels * tiles // wanted)
-    bands = min(math.ceil(height / 2), max(math.ceil(image_bytes / CACHE), wanted // tiles))
-    rows = math.ceil(height / bands)
+    rows = min(height, max(math.ceil(PIXELS / width), height * tiles // wanted))
     bands = math.ceil(height / rows)
+    rows = math.ceil(height / bands)
     return 1, rows, max(1, panels * bands * tiles // wanted)
 
 
 def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel):
-    """The row of a forward convolution or of an input gradient."""
+    """The rows of a forward convolution or of an input gradient: one for each phase."""
+    if kernel == op.stride == (1, 1) and op.groups == 1 and not any(map(any, op.padding)):
+        low, high = (-math.inf, math.inf) if transposed else (op.low, op.high)
+        return [product(x, panels, bias, out, add, mask, low, high)]
     n, h, w, c = x.shape
     _, oh, ow, f = out.shape
-    kh, kw = kernel
+    sh, sw, dh, dw, top, left = op.steps
     phases = op.stride if transposed else (1, 1)
-    pixels = n * h * w if transposed else n * oh * ow
-    work = 2 * pixels * kh * kw * c * f / op.groups / RATE
-    height = math.ceil(oh / phases[0])
-    count = panel_count(f // op.groups)
-    padded = transposed or any(map(any, op.padding))
-    images, rows, some = _cut(n, height, count, 4 * h * w * c, work, padded)
-    tiles = math.ceil(height / rows) * math.ceil(n / images) * op.groups * math.ceil(count / some)
     low, high = (-math.inf, math.inf) if transposed else (op.low, op.high)
-    operands = [x, panels, bias, out, add, mask, float(low), float(high), n, h, w, c, oh, ow, f,
-                op.groups, kh, kw, *op.steps, int(transposed), images, rows, some]  # fmt: skip
-    return Row(conv_rows.name, operands, tiles, work)
+    fg = f // op.groups
+    count = panel_count(fg)
+    padded = transposed or any(map(any, op.padding))
+    pixel = 4 * f
+    rows, before = [], 0
+    for rh in range(phases[0]):
+        taps_h, origin_h, move_h, step_h, _, _ = tap_axis(rh, kernel[0], sh, dh, top, transposed)
+        height = math.ceil((oh - rh) / phases[0])
+        for rw in range(phases[1]):
+            taps_w, origin_w, move_w, step_w, _, _ = tap_axis(
+                rw, kernel[1], sw, dw, left, transposed
+            )
+            width = math.ceil((ow - rw) / phases[1])
+            taps = taps_h * taps_w
+            if height > 0 and width > 0:
+                work = 2 * n * height * width * max(1, taps) * c * fg / RATE
+                images, band, some = _cut(n, height, width, count, 4 * h * w * c, work, padded)
+                tiles = math.ceil(height / band) * math.ceil(n / images)
+                tiles *= op.groups * math.ceil(count / some)
+                operands = [
+                    x, panels, bias, out, add, mask, float(low), float(high), n, h, w, c,
+                    op.groups, fg, pixel * (rh * ow + rw), pixel * oh * ow,
+                    pixel * ow * phases[0], pixel * phases[1],
+                    height, taps_h, origin_h, move_h, step_h,
+                    width, taps_w, origin_w, move_w, step_w,
+                    math.prod(kernel), before, images, band, some,
+                ]  # fmt: skip
+                rows.append(Row(conv_rows.name, operands, tiles, work))
+            before += taps
+    return rows
 
 
 @register
@@ -121,7 +153,7 @@ class Conv2D(Op, Geometry):
             return self.cut.rows(x, panels, bias, self.output, residual, None, self.outputs[1],
                                  self.low, self.high, self.steps[4:])  # fmt: skip
         kernel = w.shape[:2]
-        return [_convolution(x, panels, bias, self.output, residual, None, self, False, kernel)]
+        return _convolution(x, panels, bias, self.output, residual, None, self, False, kernel)
 
     def gradient(self, dy, *_):
         x, w, _, bias, residual = self.inputs
@@ -168,7 +200,7 @@ class Conv2DGradX(Op, Geometry):
             return self.cut.rows(dy, panels, None, self.output, None, mask, self.outputs[1],
                                  -math.inf, math.inf, padding)  # fmt: skip
         kernel = w.shape[:2]
-        return [_convolution(dy, panels, None, self.output, None, mask, self, True, kernel)]
+        return _convolution(dy, panels, None, self.output, None, mask, self, True, kernel)
 
 
 @register

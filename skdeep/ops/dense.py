@@ -74,12 +74,14 @@ class PackDenseT(Op):
         return [Row(pack_transposed.name, [w, self.output, c, f], panel_count(c), 0.2 * w.size)]
 
 
-def _product(x, panels, bias, out, add, mask, low, high):
-    (n, c), f = x.shape, out.shape[1]
+def product(x, panels, bias, out, add, mask, low, high):
+    """The row of a product with packed weights; all axes of x and out but the last are rows."""
+    c, f = x.shape[-1], out.shape[-1]
+    n = x.size // c
     work = 2 * n * c * f / RATE
     band, some = bands_and_panels(n, f, work)
-    operands = [x, panels, bias, out, add, mask, float(low), float(high), n, c, f, band, some]
-    return [Row(dense_rows.name, operands, tile_count(n, f, band, some), work)]
+    operands = [x, panels, bias, out, add, mask, float(low), float(high), n, c, f, band, some, f]
+    return Row(dense_rows.name, operands, tile_count(n, f, band, some), work)
 
 
 @register
@@ -99,7 +101,7 @@ class Dense(Op):
 
     def rows(self):
         x, _, panels, bias, residual = self.inputs
-        return _product(x, panels, bias, self.output, residual, None, self.low, self.high)
+        return [product(x, panels, bias, self.output, residual, None, self.low, self.high)]
 
     def gradient(self, dy):
         x, w, _, bias, residual = self.inputs
@@ -130,7 +132,7 @@ class DenseGradX(Op):
 
     def rows(self):
         dy, _, panels, mask = self.inputs
-        return _product(dy, panels, None, self.output, None, mask, -math.inf, math.inf)
+        return [product(dy, panels, None, self.output, None, mask, -math.inf, math.inf)]
 
 
 @register
