@@ -9,9 +9,13 @@ from scipy import special
 
 from skdeep import ops
 from skdeep.graph.program import evaluate
-from skdeep.kernels.elementwise import BROADCASTS, MAPS
+from skdeep.kernels import activation, arithmetic, elementwise
+from skdeep.kernels.arithmetic import BROADCASTS
 from skdeep.kernels.maths import SCALAR, SIMD, bind
-from skdeep.ops.elementwise import Binary, Map
+from skdeep.ops.arithmetic import Binary
+from skdeep.ops.elementwise import Map
+
+MAPS = {**elementwise.MAPS, **activation.MAPS, **arithmetic.MAPS}
 
 # name: (float64 function, largest error in ulp)
 FUNCTIONS = {

@@ -8,9 +8,9 @@ Weights       dw[c, f] = sum over n of x[n, c] dy[n, f]
 import numpy as np
 from numba import float32
 
+from .activation import clip
 from .compiler import inline, kernel
 from .cuda import EDGE, cuda, cuda_twin
-from .elementwise import clip
 from .gemm import ABSENT, LINE, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
 from .maths import fma
 from .panels import count_panels, panel_first, panel_lanes

@@ -7,6 +7,8 @@ Gradients are derived from these operations.
 from importlib import import_module
 
 FAMILIES = (
+    "activation",
+    "arithmetic",
     "conv",
     "dense",
     "elementwise",

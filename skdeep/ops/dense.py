@@ -3,7 +3,7 @@
 import math
 from importlib import import_module
 
-from ..graph.op import Op, Row, register
+from ..graph.op import OPS, Op, Row, register
 from ..kernels.dense import dense_rows, dense_weights
 from ..kernels.gemm import ROWS_OF
 from ..kernels.panels import pack_panels, pack_transposed, panel_count, panel_floats
@@ -33,9 +33,9 @@ def tile_count(rows, columns, band, panels):
 
 def clamp_gradient(dy, y, low, high):
     """Gradient before a clamp to [low, high], from the clamped output: zero at both ends."""
-    ops = import_module("skdeep.ops.elementwise")
+    ops = import_module("skdeep.ops.arithmetic")
     if low == 0:
-        dy = ops.ReluGrad(dy, y).output
+        dy = OPS["ReluGrad"](dy, y).output
     elif low > -math.inf:
         dy = ops.multiply(dy, ops.greater(y, low))
     if high < math.inf:

@@ -8,7 +8,7 @@ import numpy as np
 from ..graph.op import Op, Row, register
 from ..graph.tensor import Tensor
 from ..kernels.reduce import BLOCK, COLUMNS
-from .elementwise import _broadcast_rows, _layout, greater, multiply, subtract
+from .arithmetic import _broadcast_rows, _layout, greater, multiply, subtract
 
 __all__ = ["broadcast_to", "max", "mean", "sum"]
 

@@ -3,7 +3,8 @@
 from ..graph.op import Op, Row, register
 from ..graph.tensor import Tensor
 from ..kernels.softmax import TILE
-from .elementwise import Map, multiply, negative
+from .arithmetic import multiply
+from .elementwise import Map, negative
 from .reduce import broadcast_to
 
 __all__ = ["log_softmax", "sigmoid_log_loss", "softmax", "softmax_log_loss"]

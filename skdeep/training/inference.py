@@ -20,7 +20,8 @@ FEW = 16  # rows up to which every number has its own program
 def block_rows(n, widest, threads):
     """Rows of one block, so that ``threads`` blocks do ``n`` rows, or more if these are many.
 
-    Fewer rows than threads are one block, whose work the threads share. Above a few, block sizes are rounded up: every size is a program of its own.
+    Fewer rows than threads are one block, whose work the threads share. Above a few, block sizes
+    are rounded up: every size is a program of its own.
 
     Parameters
     ----------

@@ -11,12 +11,14 @@ from skdeep import NeuralNetClassifier, NeuralNetRegressor, ops
 from skdeep.graph.differentiate import gradients
 from skdeep.graph.program import compile_program, evaluate
 from skdeep.graph.tensor import Tensor
+from skdeep.kernels import activation, arithmetic, elementwise
+from skdeep.kernels.arithmetic import BROADCASTS
 from skdeep.kernels.cuda import CUDA, TWINS
-from skdeep.kernels.elementwise import BROADCASTS, MAPS
 from skdeep.layers import Conv2D, Dense, Dropout
+from skdeep.ops.arithmetic import Binary
 from skdeep.ops.dense import Dense as DenseOp
 from skdeep.ops.dense import DenseGradX, PackDense, PackDenseT
-from skdeep.ops.elementwise import Binary, Map
+from skdeep.ops.elementwise import Map
 from skdeep.ops.optimizers import (
     AdamUpdate,
     ClipScale,
@@ -31,6 +33,8 @@ from skdeep.ops.optimizers import (
 from skdeep.training import LBFGS, SGD, Adam
 
 pytestmark = pytest.mark.sim
+
+MAPS = {**elementwise.MAPS, **activation.MAPS, **arithmetic.MAPS}
 
 
 @pytest.fixture(scope="module", autouse=True)
