@@ -223,8 +223,8 @@ def depthwise_gradients(context, batch):
             mask = (k == 0, k == 1, False)
             name = f"d {which} of depthwise {c}@{size}, stride {s}, batch {batch}"
             theirs = inference(peer(mask))()[k]
-            agree(name, values()[0], theirs.permute((0, 2, 3, 1), (2, 3, 1, 0))[k].numpy()
-                  if False else theirs.permute(*((0, 2, 3, 1), (2, 3, 1, 0))[k]).numpy())  # fmt: skip
+            axes = ((0, 2, 3, 1), (2, 3, 1, 0))[k]
+            agree(name, values()[0], theirs.permute(*axes).numpy())
             contenders = {"peer: PyTorch channels_last": inference(peer(mask)), common.SKDEEP: run}
             found += lines(context, name, timed(contenders), 1.2)
     return found

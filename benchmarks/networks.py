@@ -56,16 +56,18 @@ def skdeep_runner(architecture, weights, images, threads, precision):
     from skdeep.kernels.cpu import CPU
     from skdeep.training.data import Data
     from skdeep.training.inference import Predictor, block_rows
+    from skdeep.training.weights import Weights, place
 
     options = {} if precision == "float32" else {"precision": precision}
     network = architecture.network()
     shapes = network.probe().values()
     device, n = CPU(), len(images)
     data = Data(images.reshape(n, -1), architecture.input_shape)
-    memories = {role: device.upload(v) for role, v in network.gather(weights).items()}
-    block = block_rows(n, max(math.prod(s) for s in shapes))
+    memories = {role: place(device, v) for role, v in network.gather(weights).items()}
+    block = block_rows(n, max(math.prod(s) for s in shapes), threads)
+    weights = Weights(device, memories)
     predictor = Predictor(
-        network, lambda output, trace, y: [output], data, memories, device, block, **options
+        network, lambda output, trace, y: [output], data, weights, block, **options
     )
     run = predictor.bound(data, threads)
     return lambda: run()[0], predictor
