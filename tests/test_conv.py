@@ -163,17 +163,20 @@ def test_joined_channels_are_computed_in_place(filters):
     """A slice of channels is written with gaps that belong to the others, never beyond."""
     rng = np.random.default_rng(5)
     shapes = [(1, 1, 7, filters[0]), (3, 3, 7, filters[1]), (2, 2, 7, filters[2])]
-    x, *ws = arrays = [normal(rng, 3, 9, 9, 7), *(normal(rng, *s) for s in shapes)]
+    shapes += [(3, 3, 7, 40), (3, 3, 7, 17)]
+    arrays = [normal(rng, 3, 9, 9, 7), *(normal(rng, *s) for s in shapes)]
     tx, *tw = leaves = [leaf(a) for a in arrays]
     parts = [
         ops.relu(conv2d(tx, tw[0])),
         ops.tanh(tx),
         conv2d(tx, tw[1], padding=1, algorithm="direct"),
         ops.relu(conv2d(tx, tw[2], padding=((1, 0), (0, 1)))),
+        ops.relu(conv2d(tx, tw[3], padding=1, algorithm="winograd4")),
+        conv2d(tx, tw[4], padding=1, algorithm="winograd2"),
     ]
     y = ops.concatenate(parts)
     (joined,) = rewrite(optimize([y], training=False), fuse_concatenate)
-    assert joined.op.placed == (0, 2, 3) and len(joined.op.rows()) == 1
+    assert joined.op.placed == (0, 2, 3, 4, 5) and len(joined.op.rows()) == 1
     feeds = dict(zip(leaves, arrays))
     for threads in (1, 2):
         got, expected = evaluate([joined, y], feeds, n_threads=threads)

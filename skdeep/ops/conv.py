@@ -163,14 +163,14 @@ class Conv2D(Op, Geometry):
         x, w, panels, bias, residual = self.inputs
         if self.algorithms[0] != "direct":
             return self.cut.rows(x, panels, bias, self.output, residual, None, self.outputs[1],
-                                 self.low, self.high, self.steps[4:])  # fmt: skip
+                                 self.low, self.high, self.steps[4:], self.within)  # fmt: skip
         kernel = w.shape[:2]
         return _convolution(x, panels, bias, self.output, residual, None, self, False, kernel,
                             self.within)  # fmt: skip
 
     def may_be_part(self):
         """Whether the output may become a part of a wider tensor."""
-        return self.within is None and self.inputs[-1] is None and self.algorithms[0] == "direct"
+        return self.within is None and self.inputs[-1] is None
 
     def gradient(self, dy, *_):
         x, w, _, bias, residual = self.inputs
