@@ -4,7 +4,9 @@ from checks import assert_close, check_op, leaf, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skdeep import ops
 from skdeep.graph.differentiate import gradients
+from skdeep.graph.passes import fuse_concatenate, optimize, rewrite
 from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
 from skdeep.ops import conv2d
@@ -154,6 +156,40 @@ def test_clamp_and_residual(low, high):
 
     arrays = arrays_for((2, 4, 5, 3), (3, 3, 3, 18))
     check_op(build, [*arrays, normal(np.random.default_rng(2), 2, 4, 5, 18)], naive)
+
+
+@pytest.mark.parametrize("filters", [(5, 16, 20), (64, 33, 1)])
+def test_joined_channels_are_computed_in_place(filters):
+    """A slice of channels is written with gaps that belong to the others, never beyond."""
+    rng = np.random.default_rng(5)
+    shapes = [(1, 1, 7, filters[0]), (3, 3, 7, filters[1]), (2, 2, 7, filters[2])]
+    shapes += [(3, 3, 7, 40), (3, 3, 7, 17)]
+    arrays = [normal(rng, 3, 9, 9, 7), *(normal(rng, *s) for s in shapes)]
+    tx, *tw = leaves = [leaf(a) for a in arrays]
+    parts = [
+        ops.relu(conv2d(tx, tw[0])),
+        ops.tanh(tx),
+        conv2d(tx, tw[1], padding=1, algorithm="direct"),
+        ops.relu(conv2d(tx, tw[2], padding=((1, 0), (0, 1)))),
+        ops.relu(conv2d(tx, tw[3], padding=1, algorithm="winograd4")),
+        conv2d(tx, tw[4], padding=1, algorithm="winograd2"),
+    ]
+    y = ops.concatenate(parts)
+    (joined,) = rewrite(optimize([y], training=False), fuse_concatenate)
+    assert joined.op.placed == (0, 2, 3, 4, 5) and len(joined.op.rows()) == 1
+    feeds = dict(zip(leaves, arrays))
+    for threads in (1, 2):
+        got, expected = evaluate([joined, y], feeds, n_threads=threads)
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_what_others_read_is_not_computed_in_place():
+    x, w, _ = arrays_for((2, 4, 4, 3), (3, 3, 3, 5))
+    tx, tw = leaf(x), leaf(w)
+    y = conv2d(tx, tw, padding=1)
+    outputs = [ops.concatenate([y, tx]), ops.concatenate([y, y]), ops.concatenate([y, y], 0)]
+    for t, same in zip(rewrite(outputs, fuse_concatenate), outputs):
+        assert t is same
 
 
 def test_clamp_of_a_depthwise_convolution():

@@ -163,6 +163,20 @@ def fuse_residual(op, inputs, uses):
     return None
 
 
+def fuse_concatenate(op, inputs, uses):
+    """Convolutions whose channels are joined write them where they belong; for inference only."""
+    if type(op).__name__ != "Concatenate" or op.axis != op.output.ndim - 1 or op.placed:
+        return None
+    channels = op.output.shape[-1]
+    parts, placed = list(inputs), []
+    for k, t in enumerate(inputs):
+        source = t.op
+        if uses(op.inputs[k]) == 1 and type(source).__name__ == "Conv2D" and source.may_be_part():
+            parts[k] = source.like(*source.inputs, within=channels).output
+            placed.append(k)
+    return op.like(*parts, placed=tuple(placed)).outputs if placed else None
+
+
 def optimize(outputs, training):
     """All fusing passes, in order; batch norm is folded for inference only."""
     if not training:

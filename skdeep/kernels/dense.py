@@ -11,7 +11,7 @@ from numba import float32
 from .activation import clip
 from .compiler import inline, kernel
 from .cuda import EDGE, cuda, cuda_twin
-from .gemm import ABSENT, LINE, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
+from .gemm import ABSENT, LINE, ROWS, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
 from .maths import fma
 from .panels import count_panels, panel_first, panel_lanes
 from .simd import VECTOR_BYTES, load_f32, scratch
@@ -60,7 +60,7 @@ def dense_rows(p, tile):
             offset = bias + column if bias != 0 and begin == 0 else 0
             so_far = add if begin == 0 else 0
             ahead = weights + VECTOR_BYTES * vectors * run
-            enough = ahead + VECTOR_BYTES * vectors * run
+            enough = ahead + VECTOR_BYTES * vectors * run if stop - start > ROWS else 0
             i = start
             while i < stop:
                 rows = tile_rows(vectors, stop - i)

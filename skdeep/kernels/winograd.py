@@ -399,15 +399,15 @@ def winograd_rows(p, tile):
     """Convolution with transformed weights, or an input gradient.
 
     p = [x, panels, bias, out, add, mask, low, high, work, n, h, w, c, oh, ow, f, top, left, m,
-    size, squares of a block, shares, panels of a tile, stage]; x is (n, h, w, c), out
-    (n, oh, ow, f), add and mask are like out. A tile takes a share of the blocks and some panels of
-    filters. Where there are few squares and many filters the work is done in two stages, so that
-    inputs are not transformed for every tile anew.
+    size, squares of a block, shares, panels of a tile, stage, floats from a pixel of out to the
+    next]; x is (n, h, w, c), out (n, oh, ow, f), add and mask are like out. A tile takes a share of
+    the blocks and some panels of filters. Where there are few squares and many filters the work is
+    done in two stages, so that inputs are not transformed for every tile anew.
     """
     x, panels, bias, out, add, mask = p[0], p[1], p[2], p[3], p[4], p[5]
     low, high = load_f32(p[6]), load_f32(p[7])
     n, h, w, c, oh, ow, f, top, left = p[9], p[10], p[11], p[12], p[13], p[14], p[15], p[16], p[17]
-    m, size, block, shares, stage = p[18], p[19], p[20], p[21], p[23]
+    m, size, block, shares, stage, pixel = p[18], p[19], p[20], p[21], p[23], 4 * p[24]
     down, across = (oh + m - 1) // m, (ow + m - 1) // m
     squares = n * down * across
     blocks = (squares + block - 1) // block
@@ -437,14 +437,14 @@ def winograd_rows(p, tile):
                              size)  # fmt: skip
             for t in range(count):
                 image, i, j = place(start + t, down, across)
-                at = 4 * (((image * oh + i * m) * ow + j * m) * f + first * WIDTH)
+                at = ((image * oh + i * m) * ow + j * m) * pixel + first * VECTOR_BYTES
                 for v in range(vectors):
                     column = at + v * VECTOR_BYTES
                     transform_outputs(
                         m_start + t * width + v * VECTOR_BYTES, m_gap, out + column,
                         bias + VECTOR_BYTES * (first + v) if bias != 0 else 0,
                         add + column if add != 0 else 0, mask + column if mask != 0 else 0,
-                        low, high, min(m, oh - i * m), min(m, ow - j * m), 4 * ow * f, 4 * f, m,
+                        low, high, min(m, oh - i * m), min(m, ow - j * m), ow * pixel, pixel, m,
                         size, min(WIDTH, f - (first + v) * WIDTH), between,
                     )  # fmt: skip
 

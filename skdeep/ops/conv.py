@@ -93,11 +93,11 @@ def _cut(n, height, width, panels, image_bytes, work, padded):
     return 1, rows, max(1, panels * bands * tiles // wanted)
 
 
-def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel):
+def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within=None):
     """The rows of a forward convolution or of an input gradient: one for each phase."""
     if kernel == op.stride == (1, 1) and op.groups == 1 and not any(map(any, op.padding)):
         low, high = (-math.inf, math.inf) if transposed else (op.low, op.high)
-        return [product(x, panels, bias, out, add, mask, low, high)]
+        return [product(x, panels, bias, out, add, mask, low, high, within)]
     n, h, w, c = x.shape
     _, oh, ow, f = out.shape
     sh, sw, dh, dw, top, left = op.steps
@@ -106,7 +106,7 @@ def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel):
     fg = f // op.groups
     count = panel_count(fg)
     padded = transposed or any(map(any, op.padding))
-    pixel = 4 * f
+    pixel = 4 * (within or f)
     rows, before = [], 0
     for rh in range(phases[0]):
         taps_h, origin_h, move_h, step_h, _, _ = tap_axis(rh, kernel[0], sh, dh, top, transposed)
@@ -140,14 +140,16 @@ class Conv2D(Op, Geometry):
     """y = min(max(convolution(x, w) + b + residual, low), high).
 
     Inputs: x (n, h, w, c), w (kh, kw, c / groups, f), the panels of w, b (f,) or None, residual of
-    the output's shape or None. The kernels read the panels; ``w`` is there for its gradient.
+    the output's shape or None. The kernels read the panels; ``w`` is there for its gradient. With
+    ``within`` the filters are a part of that many channels of a wider tensor; then there is no
+    residual, and nobody but :class:`~skdeep.ops.shape.Concatenate` can read the output.
     """
 
     def __init__(self, x, w, panels, bias=None, residual=None, *, stride, padding, dilation, groups,
-                 low=-math.inf, high=math.inf, algorithms=DIRECT):  # fmt: skip
+                 low=-math.inf, high=math.inf, algorithms=DIRECT, within=None):  # fmt: skip
         super().__init__(x, w, panels, bias, residual, stride=stride, padding=padding,
                          dilation=dilation, groups=groups, low=low, high=high,
-                         algorithms=tuple(algorithms))  # fmt: skip
+                         algorithms=tuple(algorithms), within=within)  # fmt: skip
 
     def infer(self):
         x, w = self.inputs[:2]
@@ -161,9 +163,14 @@ class Conv2D(Op, Geometry):
         x, w, panels, bias, residual = self.inputs
         if self.algorithms[0] != "direct":
             return self.cut.rows(x, panels, bias, self.output, residual, None, self.outputs[1],
-                                 self.low, self.high, self.steps[4:])  # fmt: skip
+                                 self.low, self.high, self.steps[4:], self.within)  # fmt: skip
         kernel = w.shape[:2]
-        return _convolution(x, panels, bias, self.output, residual, None, self, False, kernel)
+        return _convolution(x, panels, bias, self.output, residual, None, self, False, kernel,
+                            self.within)  # fmt: skip
+
+    def may_be_part(self):
+        """Whether the output may become a part of a wider tensor."""
+        return self.within is None and self.inputs[-1] is None
 
     def gradient(self, dy, *_):
         x, w, _, bias, residual = self.inputs

@@ -74,13 +74,17 @@ class PackDenseT(Op):
         return [Row(pack_transposed.name, [w, self.output, c, f], panel_count(c), 0.2 * w.size)]
 
 
-def product(x, panels, bias, out, add, mask, low, high):
-    """The row of a product with packed weights; all axes of x and out but the last are rows."""
+def product(x, panels, bias, out, add, mask, low, high, stride=None):
+    """The row of a product with packed weights; all axes of x and out but the last are rows.
+
+    ``stride`` is the distance of the rows of ``out``, where they are parts of longer ones.
+    """
     c, f = x.shape[-1], out.shape[-1]
     n = x.size // c
     work = 2 * n * c * f / RATE
     band, some = bands_and_panels(n, f, work)
-    operands = [x, panels, bias, out, add, mask, float(low), float(high), n, c, f, band, some, f]
+    operands = [x, panels, bias, out, add, mask, float(low), float(high), n, c, f, band, some,
+                stride or f]  # fmt: skip
     return Row(dense_rows.name, operands, tile_count(n, f, band, some), work)
 
 

@@ -346,7 +346,12 @@ class JoinRows(Op):
 
 @register
 class Concatenate(Op):
-    """See :func:`concatenate`."""
+    """See :func:`concatenate`.
+
+    Inputs whose positions are in ``placed`` are computed in the memory of the output.
+    """
+
+    placed = ()
 
     def infer(self):
         first, *others = self.inputs
@@ -373,12 +378,22 @@ class Concatenate(Op):
         outer, inner = _around(self.output.shape, self.axis)
         step = self.output.shape[self.axis] * inner
         rows, offset = [], 0
-        for t in self.inputs:
+        for k, t in enumerate(self.inputs):
             run = t.shape[self.axis] * inner
-            rows += _copy_rows(t, self.output, rows=outer, x_step=run, y_step=step, run=run,
-                               y_offset=offset)  # fmt: skip
+            if k not in self.placed:
+                rows += _copy_rows(t, self.output, rows=outer, x_step=run, y_step=step, run=run,
+                                   y_offset=offset)  # fmt: skip
             offset += run
         return rows
+
+    def shares(self):
+        _, inner = _around(self.output.shape, self.axis)
+        shares, offset = [], 0
+        for k, t in enumerate(self.inputs):
+            if k in self.placed:
+                shares.append((t, self.output, offset))
+            offset += t.shape[self.axis] * inner
+        return shares
 
 
 @register

@@ -164,18 +164,22 @@ class Convolution:
         self.tiles = self.shares * math.ceil(panels / self.panels)
         self.floats = self.tiles * products + (v if self.staged else self.tiles * v)
 
-    def rows(self, x, panels, bias, out, add, mask, work, low, high, padding):
-        """Rows of a forward convolution or of an input gradient."""
+    def rows(self, x, panels, bias, out, add, mask, work, low, high, padding, stride=None):
+        """Rows of a forward convolution or of an input gradient.
+
+        ``stride`` is the distance of the pixels of ``out``, where it is a part of a wider tensor.
+        """
         head = [x, panels, bias, out, add, mask, float(low), float(high), work, *x.shape,
                 *out.shape[1:], *padding, self.m, self.size]  # fmt: skip
         name = winograd_rows.name
-        whole = [*head, self.block, self.shares, self.panels, WHOLE]
+        stride = stride or out.shape[3]
+        whole = [*head, self.block, self.shares, self.panels, WHOLE, stride]
         if not self.staged:
             return [Row(name, whole, self.tiles, self.work)]
         tiles = min(self.squares, TRANSFORM_TILES)
         block = math.ceil(self.squares / tiles)
-        first = [*head, block, tiles, 0, TRANSFORMS]
-        second = [*head, self.block, self.shares, self.panels, PRODUCTS]
+        first = [*head, block, tiles, 0, TRANSFORMS, stride]
+        second = [*head, self.block, self.shares, self.panels, PRODUCTS, stride]
         return [Row(name, first, tiles, 0.1 * self.work), Row(name, second, self.tiles, self.work)]
 
 

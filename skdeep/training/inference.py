@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..graph.batching import order_batch
-from ..graph.passes import STATIC_ROLES, optimize, split_static
+from ..graph.passes import STATIC_ROLES, fuse_concatenate, optimize, rewrite, split_static
 from ..graph.program import compile_program
 from ..graph.tensor import Tensor
 from ..ops.optimizers import StoreRows
@@ -80,6 +80,7 @@ class Predictor:
         wanted, self.stretches = order_batch(
             wanted, block, lambda t: t.role in (*STATIC_ROLES, "static")
         )
+        wanted = rewrite(wanted, fuse_concatenate)
         self.static = weights.derive(self.places, static_size)
         stores = [
             StoreRows(t, Tensor((1,), role=f"out{k}"), registers).output
