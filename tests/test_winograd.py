@@ -16,6 +16,8 @@ from skdeep.ops.conv import Conv2D, Conv2DGradX
 from skdeep.ops.winograd import PackWinograd, choose, choose_all
 
 FAST = ("winograd2", "winograd4")
+KINDS = {"F(2x2, 3x3)": (3, "winograd2"), "F(4x4, 3x3)": (3, "winograd4"),
+         "F(2x2, 5x5)": (5, "winograd2")}  # fmt: skip
 SAME = ((1, 1), (1, 1))
 PLAIN = {"stride": (1, 1), "padding": SAME, "dilation": (1, 1), "groups": 1}
 
@@ -32,13 +34,16 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("algorithm", FAST)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", CASES)
-def test_winograd(case, algorithm):
+def test_winograd(case, kind):
     shape, f, padding = CASES[case]
+    r, algorithm = KINDS[kind]
+    if r == 5 and padding == 1 and case != "same":
+        padding = 2
     check_op(
         lambda x, w, b: conv2d(x, w, b, padding=padding, algorithm=algorithm),
-        arrays_for(shape, (3, 3, shape[3], f)),
+        arrays_for(shape, (r, r, shape[3], f)),
         lambda x, w, b: naive_conv(x, w, b, padding=padding),
     )
 
@@ -67,17 +72,18 @@ def check_everything(results, x, w, b, dy, padding):
 
 @st.composite
 def convolutions(draw):
-    padding = tuple((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(2))
-    h, w = (max(1, 3 - sum(pads)) + draw(st.integers(0, 10)) for pads in padding)
+    r, algorithm = draw(st.sampled_from(list(KINDS.values())))
+    padding = tuple((draw(st.integers(0, r)), draw(st.integers(0, r))) for _ in range(2))
+    h, w = (max(1, r - sum(pads)) + draw(st.integers(0, 10)) for pads in padding)
     c, f = draw(st.sampled_from([1, 2, 8, 17, 33, 50])), draw(st.sampled_from([1, 7, 16, 33, 98]))
-    return (draw(st.integers(1, 4)), h, w, c), f, padding
+    return (draw(st.integers(1, 4)), h, w, c), f, padding, r, algorithm
 
 
 @settings(max_examples=30, deadline=None)
-@given(convolutions(), st.sampled_from(FAST))
-def test_any_geometry(case, algorithm):
-    shape, f, padding = case
-    x, w, b = arrays_for(shape, (3, 3, shape[3], f))
+@given(convolutions())
+def test_any_geometry(case):
+    shape, f, padding, r, algorithm = case
+    x, w, b = arrays_for(shape, (r, r, shape[3], f))
     y_shape = conv2d(Tensor(shape), Tensor(w.shape), padding=padding).shape
     dy = normal(np.random.default_rng(1), *y_shape)
     check_everything(everything(x, w, b, dy, padding, algorithm), x, w, b, dy, padding)
@@ -91,14 +97,15 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("algorithm", FAST)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", LARGE)
-def test_many_tiles(case, algorithm, monkeypatch):
+def test_many_tiles(case, kind, monkeypatch):
     """Work for several tiles and waves: the same bits for any number of threads."""
     monkeypatch.setattr(winograd, "WAVE", 100_000)
     monkeypatch.setattr(winograd, "WORK", 400_000)
     shape, f, padding = LARGE[case]
-    x, w, b = arrays_for(shape, (3, 3, shape[3], f))
+    r, algorithm = KINDS[kind]
+    x, w, b = arrays_for(shape, (r, r, shape[3], f))
     y_shape = conv2d(Tensor(shape), Tensor(w.shape), padding=padding).shape
     dy = normal(np.random.default_rng(1), *y_shape)
     one, two = (everything(x, w, b, dy, padding, algorithm, n_threads=k) for k in (1, 2))
@@ -149,6 +156,46 @@ def test_input_gradient_is_masked(algorithm):
     np.testing.assert_array_equal(masked, np.where(x > 0, plain, 0))
 
 
+@pytest.mark.parametrize("r", [3, 5])
+@pytest.mark.parametrize("case", [*CASES, *LARGE][1:])
+def test_scattered_input_gradient(case, r, monkeypatch):
+    shape, f, padding = (CASES | LARGE)[case]
+    if r == 5 and padding == 1:
+        padding = 2
+    monkeypatch.setattr(winograd, "SCATTER_GAIN", 0.0)
+    x, w, b = arrays_for(shape, (r, r, shape[3], f))
+    y = conv2d(Tensor(shape), Tensor(w.shape), padding=padding)
+    assert y.op.algorithms[1] == "scatter"
+    dy = normal(np.random.default_rng(1), *y.shape)
+    one, two = (everything(x, w, b, dy, padding, "auto", n_threads=k) for k in (1, 2))
+    for a, c in zip(one, two):
+        assert a.tobytes() == c.tobytes()
+    check_everything(one, x, w, b, dy, padding)
+
+
+def test_scattered_input_gradient_is_masked():
+    x, w, _ = arrays_for((3, 9, 8, 21), (5, 5, 21, 12))
+    dy = normal(np.random.default_rng(3), 3, 5, 4, 12)
+    tx, tw, td = leaf(x), leaf(w), leaf(dy)
+    panels = PackWinograd(tw, algorithm="scatter", transposed=True).output
+    geometry = PLAIN | {"padding": ((0, 0), (0, 0))}
+    plain, masked = (
+        Conv2DGradX(td, tw, panels, mask, shape=x.shape, algorithm="scatter", **geometry).output
+        for mask in (None, tx)
+    )
+    plain, masked = evaluate([plain, masked], {tx: x, tw: w, td: dy})
+    np.testing.assert_array_equal(masked, np.where(x > 0, plain, 0))
+
+
+def test_an_input_gradient_is_scattered_where_images_shrink():
+    def for_x(shape, out, r, pad):
+        return choose_all(shape, out, ((pad, pad),) * 2, r)[1]
+
+    assert for_x((64, 12, 12, 20), (64, 8, 8, 50), 5, 0) == "scatter"
+    assert for_x((64, 28, 28, 32), (64, 28, 28, 64), 5, 2) == "winograd2"
+    assert for_x((64, 32, 32, 64), (64, 32, 32, 64), 3, 1) == "winograd4"
+
+
 def test_not_a_number_stays_in_its_square():
     x, w, b = arrays_for((2, 12, 12, 16), (3, 3, 16, 16))
     x[0, 1, 1, 3] = np.nan
@@ -161,15 +208,15 @@ def test_not_a_number_stays_in_its_square():
     assert np.isfinite(y[1]).all() and np.isfinite(y[0, 4:]).all()
 
 
-@pytest.mark.parametrize("algorithm, error", [("direct", 2e-6), ("winograd2", 2e-6),
-                                              ("winograd4", 3e-6)])  # fmt: skip
-def test_accuracy(algorithm, error):
+@pytest.mark.parametrize("r, algorithm, error", [(3, "direct", 2e-6), (3, "winograd2", 2e-6),
+                         (3, "winograd4", 3e-6), (5, "winograd2", 3e-6)])  # fmt: skip
+def test_accuracy(r, algorithm, error):
     """Relative error of many channels in the mean square: Winograd's is of the same kind."""
     rng = np.random.default_rng(0)
     x = np.maximum(normal(rng, 1, 12, 12, 256), 0)
-    w = normal(rng, 3, 3, 256, 32) * np.float32(0.03)
-    y = run(lambda x, w: conv2d(x, w, padding=1, algorithm=algorithm), [x, w])
-    exact = naive_conv(x.astype(float), w.astype(float), padding=1)
+    w = normal(rng, r, r, 256, 32) * np.float32(0.03)
+    y = run(lambda x, w: conv2d(x, w, padding=r // 2, algorithm=algorithm), [x, w])
+    exact = naive_conv(x.astype(float), w.astype(float), padding=r // 2)
     assert np.linalg.norm(y - exact) < error * np.linalg.norm(exact)
 
 
@@ -208,7 +255,8 @@ def test_gradients_of_few_images_do_not_pay_for_transformed_weights():
         ((3, 3, 64, 64), {"stride": 2}),
         ((3, 3, 64, 64), {"dilation": 2}),
         ((3, 3, 32, 64), {"groups": 2}),
-        ((5, 5, 64, 64), {}),
+        ((5, 5, 64, 64), {"stride": 2}),
+        ((7, 7, 64, 64), {}),
         ((3, 1, 64, 64), {}),
     ],
 )

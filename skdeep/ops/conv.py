@@ -17,7 +17,16 @@ from ..kernels.panels import pack_panels, panel_count, panel_floats
 from .dense import RATE, clamp_gradient, product
 from .depthwise import DepthwiseConv2D
 from .geometry import Geometry, image_parts, output_size, padding_pairs, pair, wanted_tiles
-from .winograd import ALGORITHMS, Convolution, PackWinograd, WeightGradient, choose_all
+from .winograd import (
+    ALGORITHMS,
+    SCATTER,
+    SIZES,
+    Convolution,
+    PackWinograd,
+    Scatter,
+    WeightGradient,
+    choose_all,
+)
 
 __all__ = ["conv2d"]
 
@@ -141,10 +150,11 @@ class Conv2D(Op, Geometry):
                          algorithms=tuple(algorithms))  # fmt: skip
 
     def infer(self):
-        shape = self.output_shape(*self.inputs[:2])
+        x, w = self.inputs[:2]
+        shape = self.output_shape(x, w)
         if self.algorithms[0] == "direct":
             return [shape]
-        self.cut = Convolution(self.algorithms[0], self.inputs[0].shape[3], shape)
+        self.cut = Convolution(self.algorithms[0], x.shape[3], shape, w.shape[0])
         return [shape, (self.cut.floats,)]
 
     def rows(self):
@@ -190,13 +200,19 @@ class Conv2DGradX(Op, Geometry):
     def infer(self):
         if self.algorithm == "direct":
             return [self.shape]
-        self.cut = Convolution(self.algorithm, self.inputs[0].shape[3], self.shape)
+        dy, w = self.inputs[:2]
+        if self.algorithm == SCATTER:
+            self.cut = Scatter(dy.shape, self.shape[3], w.shape[0])
+        else:
+            self.cut = Convolution(self.algorithm, dy.shape[3], self.shape, w.shape[0])
         return [self.shape, (self.cut.floats,)]
 
     def rows(self):
         dy, w, panels, mask = self.inputs
+        if self.algorithm == SCATTER:
+            return self.cut.rows(dy, panels, self.output, mask, self.outputs[1], self.steps[4:])
         if self.algorithm != "direct":
-            padding = [2 - pad for pad in self.steps[4:]]
+            padding = [w.shape[0] - 1 - pad for pad in self.steps[4:]]
             return self.cut.rows(dy, panels, None, self.output, None, mask, self.outputs[1],
                                  -math.inf, math.inf, padding)  # fmt: skip
         kernel = w.shape[:2]
@@ -215,7 +231,7 @@ class Conv2DGradW(Op, Geometry):
         x, dy = self.inputs
         shape = (*self.kernel, x.shape[3] // self.groups, dy.shape[3])
         if self.algorithm != "direct":
-            self.cut = WeightGradient(self.algorithm, x.shape[3], dy.shape)
+            self.cut = WeightGradient(self.algorithm, x.shape[3], dy.shape, self.kernel[0])
             return [shape, (self.cut.floats,)]
         self.cut = self._cut()
         parts = math.ceil(x.shape[0] / self.cut[0])
@@ -261,17 +277,20 @@ def _algorithms(algorithm, x, w, geometry):
     """Algorithms of a convolution, its input gradient and its weight gradient."""
     if algorithm not in ALGORITHMS:
         raise ValueError(f"conv2d needs algorithm as one of {ALGORITHMS}, got {algorithm!r}.")
-    plain = (*w.shape[:2], *geometry["stride"], *geometry["dilation"], geometry["groups"])
-    if plain == (3, 3, 1, 1, 1, 1, 1):
-        if algorithm != "auto":
+    r = w.shape[0]
+    plain = (w.shape[1], *geometry["stride"], *geometry["dilation"], geometry["groups"])
+    if r in SIZES and plain == (r, 1, 1, 1, 1, 1):
+        if algorithm in ("direct", *SIZES[r]):
             return (algorithm,) * 3
-        padding = geometry["padding"]
-        sizes = (output_size(*a) for a in zip(x.shape[1:3], (3, 3), (1, 1), padding, (1, 1)))
-        return choose_all(x.shape, (x.shape[0], *sizes, w.shape[3]), padding)
+        if algorithm == "auto":
+            padding = geometry["padding"]
+            sizes = (output_size(*a) for a in zip(x.shape[1:3], (r, r), (1, 1), padding, (1, 1)))
+            return choose_all(x.shape, (x.shape[0], *sizes, w.shape[3]), padding, r)
     if algorithm not in ("auto", "direct"):
         raise ValueError(
-            f"conv2d: {algorithm!r} is for 3x3 kernels with stride, dilation and groups of 1, got "
-            f"{w.shape[:2]} with {geometry}; leave algorithm='auto'."
+            f"conv2d: {algorithm!r} is for 3x3 kernels{' and 5x5 ones' * (algorithm in SIZES[5])} "
+            f"with stride, dilation and groups of 1, got {w.shape[:2]} with {geometry}; leave "
+            "algorithm='auto'."
         )
     return DIRECT
 
@@ -296,10 +315,11 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, algorithm
     groups : int
         Channels and filters are cut into this many groups that do not see one another.
     algorithm : {"auto", "direct", "winograd2", "winograd4"}
-        "winograd4" needs 4 times fewer products than "direct", with about twice its rounding error
-        and 4 times the memory for packed weights; "winograd2" is in between. Both exist for 3x3
-        kernels without stride, dilation and groups. "auto" chooses by the shapes of an image and
-        of the weights; for the gradients also by the number of images.
+        For 3x3 kernels "winograd4" needs 4 times fewer products than "direct", with about twice its
+        rounding error and 4 times the memory for packed weights; "winograd2" is in between. For 5x5
+        kernels "winograd2" needs 2.8 times fewer. Neither knows stride, dilation or groups. "auto"
+        chooses by the shapes of an image and of the weights; for the gradients also by the number
+        of images.
 
     Returns
     -------
