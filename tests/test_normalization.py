@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skdeep.graph.differentiate import gradients
+from skdeep.graph.op import topological
+from skdeep.graph.passes import optimize
 from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
 from skdeep.ops import normalization as ops
+from skdeep.ops import relu, tanh
 
 few = settings(max_examples=30, deadline=None)
 channels = st.sampled_from([1, 2, 3, 5, 8, 15, 16, 17, 33, 64, 65, 100, 130])
@@ -163,6 +166,95 @@ class TestBatchStatistics:
         _, mean, _ = ops.batch_norm_train(x, gamma, beta, 1e-5)
         with pytest.raises(ValueError, match="do not pass"):
             gradients(mean, [x], seed=Tensor((3,)))
+
+
+class TestFusedWithWhatFollows:
+    @pytest.mark.parametrize("shape", [(2, 3, 3, 1), (3, 5, 1, 16), (9, 1, 1, 70), (40, 6),
+                                       (150, 2), (300, 192)])  # fmt: skip
+    @pytest.mark.parametrize("low", [0.0, -0.5, -np.inf])
+    def test_lower_bound(self, shape, low):
+        x, gamma, beta, *_ = draw(shape)
+        check_op(
+            lambda *t: ops.BatchNormTrain(*t, eps=1e-3, low=low).output,
+            [x, gamma, beta],
+            lambda *a: np.maximum(naive_batch_norm_train(*a), low),
+            gradient_rtol=3e-4,
+        )
+
+    @pytest.mark.parametrize("shape", [(4, 2, 2, 3), (3, 5, 1, 16), (40, 100)])
+    @pytest.mark.parametrize("low", [0.0, -np.inf])
+    def test_residual(self, shape, low):
+        x, gamma, beta, *_ = draw(shape)
+        check_op(
+            lambda *t: ops.BatchNormTrain(*t, eps=1e-3, low=low).output,
+            [x, gamma, beta, draw(shape, seed=1)[0]],
+            lambda x, g, b, r: np.maximum(naive_batch_norm_train(x, g, b) + r, low),
+            gradient_rtol=3e-4,
+        )
+
+    def test_nan_stays(self):
+        x = draw((8, 6))[0].astype(np.float32)
+        x[2, 4] = np.nan
+        t, gamma, beta = leaf(x), Tensor((6,)), Tensor((6,))
+        y = ops.BatchNormTrain(t, gamma, beta, eps=1e-3, low=0.0).output
+        (y,) = evaluate([y], {t: x, gamma: np.ones(6), beta: np.zeros(6)})
+        assert np.isnan(y[:, 4]).all() and (y[:, :4] >= 0).all()
+
+
+class TestPass:
+    """relu(a + b) of branches that end in batch norm, as in a residual network."""
+
+    SHAPE = (3, 4, 5, 20)
+
+    def graph(self, build):
+        rng = np.random.default_rng(0)
+        arrays = [rng.standard_normal(self.SHAPE), *(rng.uniform(0.5, 1.5, 20) for _ in range(4))]
+        leaves = [Tensor(a.shape) for a in arrays]
+        tops, statistics = build(*leaves)
+        return leaves, dict(zip(leaves, arrays)), [tops, *statistics]
+
+    def results(self, outputs, leaves, feeds):
+        seed = Tensor(self.SHAPE)
+        cotangent = np.random.default_rng(1).standard_normal(self.SHAPE)
+        wanted = [*outputs, *gradients(outputs[0], leaves, seed=seed)]
+        return evaluate([t for t in wanted if t is not None], feeds | {seed: cotangent})
+
+    def check(self, build, kinds):
+        leaves, feeds, plain = self.graph(build)
+        fused = optimize(plain, training=True)
+        assert sorted(type(op).__name__ for op in topological(fused)) == sorted(kinds)
+        for a, b in zip(*(self.results(g, leaves, feeds) for g in (plain, fused))):
+            assert_close(b, a.astype(np.float64), rtol=1e-5)
+
+    def test_relu(self):
+        def build(x, g, b, *_):
+            y, *statistics = ops.batch_norm_train(x, g, b, 1e-3)
+            return relu(y), statistics
+
+        self.check(build, ["BatchNormTrain"])
+
+    def test_identity_shortcut(self):
+        def build(x, g, b, *_):
+            x = tanh(x)
+            y, *statistics = ops.batch_norm_train(x * 2.0, g, b, 1e-3)
+            return relu(y + x), statistics
+
+        self.check(build, ["Tanh", "Multiply", "BatchNormTrain"])
+
+    def test_two_branches(self):
+        def build(x, g, b, g2, b2):
+            y, *some = ops.batch_norm_train(tanh(x), g, b, 1e-3)
+            z, *more = ops.batch_norm_train(x * 2.0, g2, b2, 1e-3)
+            return relu(y + z), [*some, *more]
+
+        self.check(build, ["Tanh", "BatchNormTrain", "Multiply", "BatchNormTrain"])
+
+    def test_what_others_read_stays(self):
+        def build(x, g, b, *_):
+            y, *statistics = ops.batch_norm_train(x, g, b, 1e-3)
+            return relu(y) * y, statistics
+
+        self.check(build, ["BatchNormTrain", "Relu", "Multiply"])
 
 
 class TestMovingAverage:

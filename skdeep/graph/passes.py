@@ -163,9 +163,82 @@ def fuse_residual(op, inputs, uses):
     return None
 
 
+def _norm_plans(outputs):
+    """What follows batch norm in training and can be part of it.
+
+    Returns
+    -------
+    plans : dict of int to (Tensor or None, float)
+        Residual and lower bound by the id of the batch norm.
+    gone : dict of int to Op
+        The batch norm that does the work of an operation, by the id of that operation.
+    """
+    order = topological(outputs)
+    position = {id(op): k for k, op in enumerate(order)}
+    readers = {}
+    for op in order:
+        for t in op.inputs:
+            readers.setdefault(id(t), []).append(op)
+    for t in outputs:
+        readers.setdefault(id(t), []).append(None)
+
+    def only_reader(t):
+        found = readers.get(id(t), [])
+        return found[0] if len(found) == 1 else None
+
+    plans, gone = {}, {}
+    for norm in order:
+        if (
+            type(norm).__name__ != "BatchNormTrain"
+            or norm.inputs[3] is not None
+            or norm.low > -_INFINITY
+        ):
+            continue
+        y, residual, low = norm.output, None, -_INFINITY
+        reader = only_reader(y)
+        if type(reader).__name__ == "Add" and None not in reader.inputs:
+            a, b = reader.inputs
+            other = a if b is y else b
+            known = other.op is None or position[id(other.op)] < position[id(norm)]
+            if other.shape == y.shape and known:
+                residual, gone[id(reader)] = other, norm
+                reader = only_reader(reader.output)
+        if type(reader).__name__ == "Relu":
+            low, gone[id(reader)] = 0.0, norm
+        if residual is not None or low == 0:
+            plans[id(norm)] = residual, low
+    return plans, gone
+
+
+def fuse_norm(outputs):
+    """A sum and a Relu after batch norm in training, which nobody else reads, become part of it."""
+    plans, gone = _norm_plans(outputs)
+    new = {}
+
+    def now(t):
+        return None if t is None else new.get(id(t), t)
+
+    for op in topological(outputs):
+        if id(op) in gone:
+            new[id(op.output)] = new[id(gone[id(op)].output)]
+            continue
+        inputs = [now(t) for t in op.inputs]
+        if id(op) in plans:
+            residual, low = plans[id(op)]
+            made = type(op)(*inputs[:3], now(residual), eps=op.eps, low=low)
+        elif any(a is not b for a, b in zip(inputs, op.inputs)):
+            made = op.rebuild(inputs)
+        else:
+            continue
+        new.update((id(t), r) for t, r in zip(op.outputs, made.outputs))
+    return [now(t) for t in outputs]
+
+
 def optimize(outputs, training):
     """All fusing passes, in order; batch norm is folded for inference only."""
     if not training:
         outputs = rewrite(outputs, fold_batch_norm)
+    else:
+        outputs = fuse_norm(outputs)
     outputs = rewrite(outputs, fuse_residual)
     return rewrite(outputs, fuse_activation)

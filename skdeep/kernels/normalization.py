@@ -1,11 +1,15 @@
 """Batch normalisation over all axes but the last, and running averages.
 
-    y = (x - mean) * scale + beta,   scale = gamma / sqrt(var + eps)
+    y = max((x - mean) * scale + beta + residual, low),   scale = gamma / sqrt(var + eps)
 
 and with the statistics of the batch itself, over N values of each channel,
 
     dbeta = sum(dy),   dgamma = sum(dy * (x - mean)) / sqrt(var + eps)
     dx = scale * (dy - dbeta / N - (x - mean) / sqrt(var + eps) * dgamma / N)
+
+where dy stands for the gradient in front of the clamp, computed anew from x: reading y as well
+would cost more than the formula. What counts here is how often memory is passed over: twice
+forward and twice backward, with ReLU or without.
 
 Every kernel sees a matrix of ``rows`` x ``width``. Where channels are few, a row holds several
 pixels (``fold`` of them) so that vectors are full; coefficients are then repeated, and the folded
@@ -34,9 +38,10 @@ from .simd import (
     store,
     store_f32,
     store_n,
+    where,
 )
 
-TILE = 131072  # elements of a tile, about
+TILE = 65536  # elements of a tile, about
 CHUNK = 64  # rows summed at a time
 EVEN = 64  # a row of a multiple of this needs no partial block of vectors
 WIDEST = 512  # elements of a folded row at most
@@ -61,12 +66,23 @@ def normalized(x, mean, scale, beta):
     return (x - mean) * scale + beta
 
 
+def clamped(y, low):
+    """max(y, low); NaN stays."""
+    return where(y < low, low, y)
+
+
+def opened(dy, y, low):
+    """dy where the clamp left y as it was, else 0."""
+    return where(y > low, dy, fill(ZERO))
+
+
 def denormalized(dy, x, mean, scale, slope, level):
     """Its gradient, once the sums over the batch are known."""
     return dy * scale + ((x - mean) * slope + level)
 
 
 _combine, _normalized, _denormalized = cpu(combine), cpu(normalized), cpu(denormalized)
+_clamped, _opened = inline(clamped), inline(opened)
 
 
 # ---- statistics of the batch ---------------------------------------------------------------------
@@ -204,20 +220,23 @@ def fixed_coefficients(p, tile):
 
 @kernel
 def normalize(p, tile):
-    """y = (x - mean) * scale + beta.
+    """y = max((x - mean) * scale + beta + residual, low).
 
     Last rows first: they are still in the cache after the pass that found the statistics.
 
-    p = [x, y, coefficients (3, width), rows, width, rows per tile, tiles]
+    p = [x, y, coefficients (3, width), residual, low, rows, width, rows per tile, tiles]
     """
-    width, row, step = p[4], 4 * p[4], 4 * WIDTH
-    start = (p[6] - 1 - tile) * p[5]
-    stop = min(p[3], start + p[5])
+    width, row, step = p[6], 4 * p[6], 4 * WIDTH
+    low = broadcast(p[4])
+    add = p[3] != 0
+    start = (p[8] - 1 - tile) * p[7]
+    stop = min(p[5], start + p[7])
     for r in range(start, stop, CHUNK):
         n = min(CHUNK, stop - r)
         k = 0
         while k < width:
-            x, y = p[0] + r * row + 4 * k, p[1] + r * row + 4 * k
+            o = r * row + 4 * k
+            x, y, e = p[0] + o, p[1] + o, p[3] + o
             a = p[2] + 4 * k
             b, c = a + row, a + 2 * row
             if k + 4 * WIDTH <= width:
@@ -225,20 +244,34 @@ def normalize(p, tile):
                 b0, b1, b2, b3 = load(b), load(b + step), load(b + 2 * step), load(b + 3 * step)
                 c0, c1, c2, c3 = load(c), load(c + step), load(c + 2 * step), load(c + 3 * step)
                 for _ in range(n):
-                    store(y, _normalized(load(x), a0, b0, c0))
-                    store(y + step, _normalized(load(x + step), a1, b1, c1))
-                    store(y + 2 * step, _normalized(load(x + 2 * step), a2, b2, c2))
-                    store(y + 3 * step, _normalized(load(x + 3 * step), a3, b3, c3))
+                    y0, y1 = (
+                        _normalized(load(x), a0, b0, c0),
+                        _normalized(load(x + step), a1, b1, c1),
+                    )
+                    y2 = _normalized(load(x + 2 * step), a2, b2, c2)
+                    y3 = _normalized(load(x + 3 * step), a3, b3, c3)
+                    if add:
+                        y0, y1 = y0 + load(e), y1 + load(e + step)
+                        y2, y3 = y2 + load(e + 2 * step), y3 + load(e + 3 * step)
+                    store(y, _clamped(y0, low))
+                    store(y + step, _clamped(y1, low))
+                    store(y + 2 * step, _clamped(y2, low))
+                    store(y + 3 * step, _clamped(y3, low))
                     x += row
                     y += row
+                    e += row
                 k += 4 * WIDTH
             else:
                 a0, b0, c0 = load(a), load(b), load(c)
                 lanes = min(WIDTH, width - k)
                 for _ in range(n):
-                    store_n(y, _normalized(load(x), a0, b0, c0), lanes)
+                    y0 = _normalized(load(x), a0, b0, c0)
+                    if add:
+                        y0 = y0 + load(e)
+                    store_n(y, _clamped(y0, low), lanes)
                     x += row
                     y += row
+                    e += row
                 k += WIDTH
 
 
@@ -251,16 +284,23 @@ def add_to(place, value, lanes):
     store_n(place, load(place) + value, lanes)
 
 
+@inline
+def gated(d, x, mean, scale, beta, low):
+    """A vector of the gradient in front of the clamp."""
+    return _opened(load(d), _normalized(load(x), mean, scale, beta), low)
+
+
 @kernel
 def normalize_grad_sums(p, tile):
     """Per tile and column: sums of dy and of dy * (x - mean).
 
-    p = [x, dy, coefficients, partial (tiles, 2, width), rows, width, rows per tile]
+    p = [x, dy, coefficients (3, width), low, partial (tiles, 2, width), rows, width, rows per tile]
     """
-    width, row, step = p[5], 4 * p[5], 4 * WIDTH
-    start = tile * p[6]
-    stop = min(p[4], start + p[6])
-    partial = p[3] + 2 * tile * row
+    width, row, step = p[6], 4 * p[6], 4 * WIDTH
+    low = broadcast(p[3])
+    start = tile * p[7]
+    stop = min(p[5], start + p[7])
+    partial = p[4] + 2 * tile * row
     for k in range(0, width, WIDTH):
         store_n(partial + 4 * k, fill(ZERO), min(WIDTH, width - k))
         store_n(partial + row + 4 * k, fill(ZERO), min(WIDTH, width - k))
@@ -269,17 +309,25 @@ def normalize_grad_sums(p, tile):
         k = 0
         while k < width:
             x, d = p[0] + r * row + 4 * k, p[1] + r * row + 4 * k
-            m, out = p[2] + 4 * k, partial + 4 * k
+            a, out = p[2] + 4 * k, partial + 4 * k
+            b, c = a + row, a + 2 * row
             if k + 4 * WIDTH <= width:
-                m0, m1, m2, m3 = load(m), load(m + step), load(m + 2 * step), load(m + 3 * step)
+                a0, a1, a2, a3 = load(a), load(a + step), load(a + 2 * step), load(a + 3 * step)
+                b0, b1, b2, b3 = load(b), load(b + step), load(b + 2 * step), load(b + 3 * step)
+                c0, c1, c2, c3 = load(c), load(c + step), load(c + 2 * step), load(c + 3 * step)
                 s0, s1, s2, s3 = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
                 q0, q1, q2, q3 = s0, s1, s2, s3
                 for _ in range(n):
-                    d0, d1, d2, d3 = load(d), load(d + step), load(d + 2 * step), load(d + 3 * step)
+                    d0, d1 = (
+                        gated(d, x, a0, b0, c0, low),
+                        gated(d + step, x + step, a1, b1, c1, low),
+                    )
+                    d2 = gated(d + 2 * step, x + 2 * step, a2, b2, c2, low)
+                    d3 = gated(d + 3 * step, x + 3 * step, a3, b3, c3, low)
                     s0, s1, s2, s3 = s0 + d0, s1 + d1, s2 + d2, s3 + d3
-                    q0, q1 = q0 + d0 * (load(x) - m0), q1 + d1 * (load(x + step) - m1)
-                    q2 = q2 + d2 * (load(x + 2 * step) - m2)
-                    q3 = q3 + d3 * (load(x + 3 * step) - m3)
+                    q0, q1 = q0 + d0 * (load(x) - a0), q1 + d1 * (load(x + step) - a1)
+                    q2 = q2 + d2 * (load(x + 2 * step) - a2)
+                    q3 = q3 + d3 * (load(x + 3 * step) - a3)
                     x += row
                     d += row
                 add_to(out, s0, WIDTH)
@@ -292,10 +340,11 @@ def normalize_grad_sums(p, tile):
                 add_to(out + row + 3 * step, q3, WIDTH)
                 k += 4 * WIDTH
             else:
-                mean, s, q = load(m), fill(ZERO), fill(ZERO)
+                a0, b0, c0 = load(a), load(b), load(c)
+                s, q = fill(ZERO), fill(ZERO)
                 for _ in range(n):
-                    v = load(d)
-                    s, q = s + v, q + v * (load(x) - mean)
+                    v = gated(d, x, a0, b0, c0, low)
+                    s, q = s + v, q + v * (load(x) - a0)
                     x += row
                     d += row
                 lanes = min(WIDTH, width - k)
@@ -340,15 +389,29 @@ def normalize_grad_end(p, tile):
             store_n(out + row, dmean * share, lanes)
 
 
+@inline
+def input_gradient(d, x, dx, mean, scale, beta, slope, level, low, lanes):
+    """One vector of dx."""
+    v = load(x)
+    dy = _opened(load(d), _normalized(v, mean, scale, beta), low)
+    value = _denormalized(dy, v, mean, scale, slope, level)
+    if lanes == WIDTH:
+        store(dx, value)
+    else:
+        store_n(dx, value, lanes)
+
+
 @kernel
 def normalize_grad(p, tile):
     """dx = dy * scale + (x - mean) * slope + level, last rows first.
 
-    p = [x, dy, dx, coefficients (3, width), more (2, width), rows, width, rows per tile, tiles]
+    p = [x, dy, dx, coefficients (3, width), more (2, width), low, rows, width, rows per tile,
+    tiles]
     """
-    width, row, step = p[6], 4 * p[6], 4 * WIDTH
-    start = (p[8] - 1 - tile) * p[7]
-    stop = min(p[5], start + p[7])
+    width, row, step = p[7], 4 * p[7], 4 * WIDTH
+    low = broadcast(p[5])
+    start = (p[9] - 1 - tile) * p[8]
+    stop = min(p[6], start + p[8])
     for r in range(start, stop, CHUNK):
         n = min(CHUNK, stop - r)
         k = 0
@@ -356,28 +419,22 @@ def normalize_grad(p, tile):
             o = r * row + 4 * k
             x, d, dx = p[0] + o, p[1] + o, p[2] + o
             a, e = p[3] + 4 * k, p[4] + 4 * k
-            b, f = a + row, e + row
-            a0, b0, e0, f0 = load(a), load(b), load(e), load(f)
-            if k + 4 * WIDTH <= width:
-                a1, b1, e1, f1 = load(a + step), load(b + step), load(e + step), load(f + step)
-                a, b, e, f = a + 2 * step, b + 2 * step, e + 2 * step, f + 2 * step
-                a2, b2, e2, f2 = load(a), load(b), load(e), load(f)
-                a3, b3, e3, f3 = load(a + step), load(b + step), load(e + step), load(f + step)
+            b, c, f = a + row, a + 2 * row, e + row
+            a0, b0, c0, e0, f0 = load(a), load(b), load(c), load(e), load(f)
+            if k + 2 * WIDTH <= width:
+                a1, b1, c1 = load(a + step), load(b + step), load(c + step)
+                e1, f1 = load(e + step), load(f + step)
                 for _ in range(n):
-                    d0, d1, d2, d3 = load(d), load(d + step), load(d + 2 * step), load(d + 3 * step)
-                    x0, x1, x2, x3 = load(x), load(x + step), load(x + 2 * step), load(x + 3 * step)
-                    store(dx, _denormalized(d0, x0, a0, b0, e0, f0))
-                    store(dx + step, _denormalized(d1, x1, a1, b1, e1, f1))
-                    store(dx + 2 * step, _denormalized(d2, x2, a2, b2, e2, f2))
-                    store(dx + 3 * step, _denormalized(d3, x3, a3, b3, e3, f3))
+                    input_gradient(d, x, dx, a0, b0, c0, e0, f0, low, WIDTH)
+                    input_gradient(d + step, x + step, dx + step, a1, b1, c1, e1, f1, low, WIDTH)
                     x += row
                     d += row
                     dx += row
-                k += 4 * WIDTH
+                k += 2 * WIDTH
             else:
                 lanes = min(WIDTH, width - k)
                 for _ in range(n):
-                    store_n(dx, _denormalized(load(d), load(x), a0, b0, e0, f0), lanes)
+                    input_gradient(d, x, dx, a0, b0, c0, e0, f0, low, lanes)
                     x += row
                     d += row
                     dx += row

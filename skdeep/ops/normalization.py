@@ -5,6 +5,7 @@ from functools import cache
 
 from ..graph.op import Op, Row, register
 from ..kernels.normalization import CHUNK, EVEN, TILE, WIDEST
+from .dense import clamp_gradient
 
 __all__ = ["batch_norm", "batch_norm_train", "moving_average"]
 
@@ -191,11 +192,17 @@ class BatchNorm(Op):
 
 @register
 class BatchNormTrain(Op):
-    """See :func:`batch_norm_train`. More outputs: coefficients for the gradient, scratch."""
+    """See :func:`batch_norm_train`. More outputs: coefficients for the gradient, scratch.
+
+    With a ``residual`` of the shape of x and a lower bound, y = max(batch norm(x) + residual, low).
+    """
+
+    def __init__(self, x, gamma, beta, residual=None, *, eps, low=-math.inf):
+        super().__init__(x, gamma, beta, residual, eps=eps, low=low)
 
     def infer(self):
         x = self.inputs[0]
-        _check("batch_norm_train", *self.inputs)
+        _check("batch_norm_train", *self.inputs[:3])
         cut = _cut(x.shape)
         return [x.shape, (cut.c,), (cut.c,), (3, cut.width), (cut.tiles, 2, cut.width)]
 
@@ -205,12 +212,16 @@ class BatchNormTrain(Op):
                 "batch_norm_train: gradients do not pass through the mean and the variance; "
                 "compute them with ops.mean to differentiate them"
             )
-        x, _, _ = self.inputs
-        _, _, var, coefficients, _ = self.outputs
-        return BatchNormGrad(x, dy, coefficients, var, eps=self.eps, batch=True).outputs[:3]
+        x, _, _, residual = self.inputs
+        y, _, var, coefficients, _ = self.outputs
+        low = self.low
+        if residual is not None:  # which needs the gradient in front of the clamp as well
+            dy, low = clamp_gradient(dy, y, low, math.inf), -math.inf
+        grad = BatchNormGrad(x, dy, coefficients, var, eps=self.eps, batch=True, low=low)
+        return (*grad.outputs[:3], None if residual is None else dy)
 
     def rows(self):
-        x, gamma, beta = self.inputs
+        x, gamma, beta, residual = self.inputs
         y, mean, var, coefficients, partial = self.outputs
         cut = _cut(x.shape)
         end = [partial, x, gamma, beta, mean, var, coefficients]
@@ -219,12 +230,12 @@ class BatchNormTrain(Op):
             Row("batch_moments", [x, partial, cut.rows, cut.width, cut.block], cut.tiles,
                 0.15 * cut.size),
             Row("batch_moments_end", end),
-            _normalize(x, y, coefficients, cut),
+            _normalize(x, y, coefficients, cut, residual, self.low),
         ]  # fmt: skip
 
 
-def _normalize(x, y, coefficients, cut):
-    operands = [x, y, coefficients, cut.rows, cut.width, cut.block, cut.tiles]
+def _normalize(x, y, coefficients, cut, residual=None, low=-math.inf):
+    operands = [x, y, coefficients, residual, float(low), cut.rows, cut.width, cut.block, cut.tiles]
     return Row("normalize", operands, cut.tiles, 0.25 * cut.size)
 
 
@@ -233,8 +244,12 @@ class BatchNormGrad(Op):
     """(dx, dgamma, dbeta, dmean, dvar) from x, dy, the forward pass's coefficients and variance.
 
     ``batch`` says whether the statistics came from ``x`` itself: dmean and dvar are then part of
-    dx, and must not be used again. Two passes over memory.
+    dx, and must not be used again. Where the forward pass gave no more than ``low``, dy counts as
+    zero. Two passes over memory.
     """
+
+    def __init__(self, x, dy, coefficients, var, *, eps, batch, low=-math.inf):
+        super().__init__(x, dy, coefficients, var, eps=eps, batch=batch, low=low)
 
     def infer(self):
         x = self.inputs[0]
@@ -245,10 +260,11 @@ class BatchNormGrad(Op):
         x, dy, coefficients, var = self.inputs
         dx, *vectors, more, partial = self.outputs
         cut = _cut(x.shape)
-        sums = [x, dy, coefficients, partial, cut.rows, cut.width, cut.block]
+        low = float(self.low)
+        sums = [x, dy, coefficients, low, partial, cut.rows, cut.width, cut.block]
         end = [partial, coefficients, var, *vectors, more, cut.tiles, cut.c, cut.fold]
         end += [cut.values, self.eps, int(self.batch)]
-        apply = [x, dy, dx, coefficients, more, cut.rows, cut.width, cut.block, cut.tiles]
+        apply = [x, dy, dx, coefficients, more, low, cut.rows, cut.width, cut.block, cut.tiles]
         return [
             Row("normalize_grad_sums", sums, cut.tiles, 0.3 * cut.size),
             Row("normalize_grad_end", end),
