@@ -49,7 +49,7 @@ TARGET_CASES = [("float32", 8, 2), ("float32", 1, 1), ("bfloat16", 8, 2)]
 
 
 def skdeep_runner(architecture, weights, images, threads, precision):
-    """A callable that gives the outputs of all images, and the predictor behind it.
+    """A callable that gives a list of the outputs of all images, and the predictor behind it.
 
     This is all that the benchmark knows of how skdeep predicts.
     """
@@ -69,8 +69,7 @@ def skdeep_runner(architecture, weights, images, threads, precision):
     predictor = Predictor(
         network, lambda output, trace, y: [output], data, weights, block, **options
     )
-    run = predictor.bound(data, threads)
-    return lambda: run()[0], predictor
+    return predictor.bound(data, threads), predictor
 
 
 def skdeep_memory(predictor):
@@ -133,9 +132,8 @@ def measure_case(case):
     expected = network_peers.exact(network_peers.torch_network(architecture, weights), images)
     runners, memory = {}, {}
     if available(precision):
-        runners[common.SKDEEP], predictor = skdeep_runner(
-            architecture, weights, images, threads, precision
-        )
+        predict, predictor = skdeep_runner(architecture, weights, images, threads, precision)
+        runners[common.SKDEEP] = lambda: predict()[0]
         memory = skdeep_memory(predictor)
     only = case["only"]
     for name, build in made.items():

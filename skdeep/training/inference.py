@@ -140,5 +140,5 @@ class Predictor:
                 for out, s in zip(outputs, self.shapes)
             ]
 
-        run.memories = shared  # the tables hold their addresses
+        run.memories, run.tables = shared, tables  # the tables hold addresses of the memories
         return run
