@@ -148,6 +148,16 @@ def measure_case(case):
     return {"times": times, "errors": errors, "memory": memory, "wrong": wrong}
 
 
+def scaling_case(case):
+    """Seconds of skdeep on one thread and on those of the case, alternately."""
+    architecture, weights, images = prepare(case)
+    shots = {
+        f"{n}": shot(skdeep_runner(architecture, weights, images, n, case["precision"])[0])
+        for n in (1, case["threads"])
+    }
+    return common.alternate(shots, case["repetitions"], warm_up=False)
+
+
 def shot(run):
     """A function that gives seconds per call, from as many calls as fill :data:`SHOT`."""
     calls = max(1, round(SHOT / min(common.seconds(run) for _ in range(2))))
@@ -245,6 +255,23 @@ def lines_of(case, result):
     return lines
 
 
+def scaling_line(case):
+    """What more threads give: time of one over time of all, in the same run."""
+    times = in_process("scaling_case", case)
+    one, many = times["1"], times[str(case["threads"])]
+    line = common.Comparison(
+        f"{title_of(case)}: against one thread",
+        "images/s",
+        f"{common.SKDEEP}, 1 thread",
+        case["batch"] / statistics.median(one),
+        case["batch"] / statistics.median(many),
+        target="at least 1.85x" if case["threads"] == 2 else "",
+    )
+    ratios = [a / b for a, b in zip(one, many)]
+    line.ratio, line.low, line.high = statistics.median(ratios), min(ratios), max(ratios)
+    return line
+
+
 def memory_lines(case, contenders, memory):
     """Comparisons of the peak memory of processes, and of what skdeep plans."""
     peaks = {n: in_process("peak_memory", {**case, "contender": n}) for n in contenders}
@@ -272,7 +299,7 @@ def arguments():
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--only", nargs="+", default=[], help="peers whose name holds one of these")
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile")
-    parser.add_argument("--no-memory", action="store_true", help="without peak memory")
+    parser.add_argument("--no-more", action="store_true", help="without memory and scaling")
     parser.add_argument("--output", type=Path, help="file for the results")
     return parser.parse_args()
 
@@ -297,8 +324,11 @@ def cases(options):
                     }
 
 
-def measure(case, memory):
-    """Measure one case, print it, and give its lines and all that is known of it."""
+def measure(case, more):
+    """Measure one case, print it, and give its lines and all that is known of it.
+
+    With ``more`` also memory, and what several threads give.
+    """
     print(title_of(case), file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         case = {**case, "folder": folder}
@@ -307,7 +337,9 @@ def measure(case, memory):
         for line in lines:
             print("  ".join(common.cells(asdict(line))), flush=True)
         rows = lines[:1]  # the best peer
-        if memory and common.SKDEEP in result["times"]:
+        if more and common.SKDEEP in result["times"]:
+            if case["threads"] > 1:
+                rows.append(scaling_line(case))
             contenders = [n for n in result["times"] if n != "PyTorch compiled"]
             rows += memory_lines(case, contenders, result["memory"])
     for name in result["wrong"]:
@@ -322,7 +354,7 @@ def main():
         return run_case(options.case)
     rows, details = [], []
     for case in cases(options):
-        lines, result = measure(case, case["batch"] == 8 and not options.no_memory)
+        lines, result = measure(case, case["batch"] == 8 and not options.no_more)
         rows += lines
         details.append({"case": case, **result})
     record = {
