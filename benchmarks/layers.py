@@ -148,10 +148,7 @@ def onednn_layer(weights, image, geometry, copies):
         x = torch.from_numpy(image)
         matrix = torch.from_numpy(np.ascontiguousarray(w.T))
         linear = torch.ops.mkldnn._linear_pointwise
-        packed = [
-            mkldnn._reorder_linear_weight(matrix.clone(), len(image))
-            for _ in range(copies)
-        ]
+        packed = [mkldnn._reorder_linear_weight(matrix.clone(), len(image)) for _ in range(copies)]
         calls = [lambda p=p: linear(x, p, b, "relu", [], "") for p in packed]
         return {"oneDNN, packed": [_inference(call) for call in calls]}
     stride, padding = ([v, v] for v in geometry)
@@ -291,8 +288,14 @@ def layer_lines(context, what, image_shape, weight_shape, geometry, peak):
         shares = [speed / peak * 1e3 for speed, peak in zip(speeds, peaks)]
         found.append(
             common.Comparison(
-                what, "GFLOP/s", "multiply-add units", statistics.median(peaks) / 1e3,
-                statistics.median(speeds), statistics.median(shares), min(shares), max(shares),
+                what,
+                "GFLOP/s",
+                "multiply-add units",
+                statistics.median(peaks) / 1e3,
+                statistics.median(speeds),
+                statistics.median(shares),
+                min(shares),
+                max(shares),
             )  # fmt: skip
         )
     return found
