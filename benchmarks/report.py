@@ -16,6 +16,7 @@ ORDER = [
     "lenet",
     "networks",
     "scaling",
+    "layers",
     "startup",
     "build",
     "accuracy",
