@@ -95,7 +95,7 @@ def _product(table, a, a_step, rows, run, panels, f, out, out_step, whole):
                 k = min(i + m, rows - 1)
                 put_row(table, m, out + k * out_step + VECTOR_BYTES * start, a + k * a_step)
             row_tile(height, vectors, table, panels + VECTOR_BYTES * run * start, 1, 0, 0, 1, 0, 0,
-                     run, 0, ABSENT, ABSENT, LOWEST, INFINITY, lanes)  # fmt: skip
+                     run, 0, ABSENT, ABSENT, LOWEST, INFINITY, lanes, 0)  # fmt: skip
             i += height
 
 

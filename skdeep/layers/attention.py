@@ -1,7 +1,7 @@
 """Layers of transformers: tokens from images, and attention between tokens."""
 
 from .. import ops
-from .._validation import COUNT, FLAG, WHOLE
+from .._validation import COUNT, FLAG, INDEX
 from ..graph.op import OPS
 from .base import Layer, current_trace, describe, shown
 from .dense import Dense
@@ -102,8 +102,8 @@ class TokenEmbedding(Layer):
         if self.class_token:
             first = self.parameter("class_token", (1, 1, width), "zeros")
             # Zeros in the place of the token, which is added with the positions.
-            x = OPS["PadAxis"](x, axis=1, start=1, size=tokens).output
-            position = position + OPS["PadAxis"](first, axis=1, start=0, size=tokens).output
+            x = OPS["PadAxis"](x, axis=1, before=1, after=0).output
+            position = position + OPS["PadAxis"](first, axis=1, before=0, after=tokens - 1).output
         return x + position
 
 
@@ -121,7 +121,7 @@ class SelectToken(Layer):
     >>> head = [SelectToken(), Dense(10)]
     """
 
-    _rules = {"index": WHOLE}
+    _rules = {"index": INDEX}
 
     def __init__(self, index=0):
         self.index = index
