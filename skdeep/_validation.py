@@ -57,6 +57,9 @@ NOT_NEGATIVE = Rule("a number that is not negative", lambda v: _number(v) and v 
 SHARE = Rule("a number in [0, 1)", lambda v: _number(v) and 0 <= v < 1)
 FLAG = Rule("True or False", lambda v: isinstance(v, (bool, np.bool_)))
 VALUES = Rule("a finite number or an array of them", _values)
+INDEX = Rule(
+    "an integer that is not negative", lambda v: _count(v) or (v == 0 and not isinstance(v, bool))
+)
 SHAPE = Rule(
     "a tuple of positive integers, one of which may be -1",
     lambda v: isinstance(v, (tuple, list)) and all(s == -1 or _count(s) for s in v),

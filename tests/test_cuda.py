@@ -18,9 +18,19 @@ from skdeep.kernels.cuda import CUDA, TWINS, Heap
 
 # Families whose kernels all run on CUDA, and those that do not yet.
 COMPLETE = {
-    "dense", "elementwise", "optimizers", "panels", "random", "reduce", "rows", "shape", "softmax",
+    "activation", "arithmetic", "dense", "elementwise", "optimizers", "panels", "random", "reduce",
+    "rows", "shape", "softmax",
 }  # fmt: skip
-CPU_ONLY = {"conv", "depthwise", "normalization", "pool", "sparse", "winograd"}
+CPU_ONLY = {
+    "attention",
+    "conv",
+    "depthwise",
+    "layer_norm",
+    "normalization",
+    "pool",
+    "sparse",
+    "winograd",
+}
 
 
 def family(name):

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from checks import assert_close, check_op, leaf, run
@@ -38,6 +40,30 @@ def test_dense(n, c, f):
 def test_matmul():
     rng = np.random.default_rng(1)
     check_op(matmul, [normal(rng, 4, 6), normal(rng, 6, 3)], naive_dense)
+
+
+def test_many_axes():
+    rng = np.random.default_rng(1)
+
+    def naive(x, w, b):
+        return naive_dense(x.reshape(-1, x.shape[-1]), w, b).reshape(*x.shape[:-1], -1)
+
+    check_op(dense, [normal(rng, 3, 2, 5, 6), normal(rng, 6, 17), normal(rng, 17)], naive)
+
+
+@pytest.mark.parametrize("n, f", [(1, 3), (9, 40), (40, 129)])
+def test_gelu_follows_in_the_kernel(n, f):
+    rng = np.random.default_rng(1)
+
+    def build(x, w, b, residual):
+        return Dense(x, w, PackDense(w).output, b, residual, gelu=True).output
+
+    def naive(x, w, b, residual):
+        z = naive_dense(x, w, b) + residual
+        return np.vectorize(lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2)(z)
+
+    arrays = [normal(rng, n, 7), normal(rng, 7, f), normal(rng, f), normal(rng, n, f)]
+    check_op(build, arrays, naive, wrt=[])
 
 
 @settings(max_examples=40, deadline=None)
@@ -120,7 +146,7 @@ def test_nan_is_not_hidden_by_the_clamp():
 @pytest.mark.parametrize(
     "shapes, message",
     [
-        (((2, 3, 4), (4, 5)), "flatten"),
+        (((3,), (3, 5)), "two axes"),
         (((2, 3), (4, 5)), r"\(3, f\)"),
         (((2, 3), (3,)), r"\(3, f\)"),
         (((2, 3), (3, 5), (4,)), r"bias of shape \(5,\)"),

@@ -184,6 +184,13 @@ FUSED = [
         (2, 6, 6, 3),
         ["Conv2D"],
     ),
+    ([Dense(6, "gelu")], (4, 7), ["Dense"]),
+    (
+        [Residual([Dense(6, "gelu", flatten=False), Dense(4, flatten=False)])],
+        (2, 3, 4),
+        ["Dense", "Dense"],
+    ),
+    ([Conv2D(5, 3, "gelu")], (2, 6, 6, 3), ["Conv2D", "Gelu"]),
     ([Dense(6, "tanh"), Dense(4, "relu")], (4, 7), ["Dense", "Tanh", "Dense"]),
     ([Conv2D(5, 3, "relu"), BatchNorm()], (2, 6, 6, 3), ["Conv2D", "BatchNorm"]),
 ]

@@ -28,13 +28,17 @@ from skdeep.layers import (
     He,
     Initializer,
     Layer,
+    LayerNorm,
     LeCun,
     MaxPool2D,
+    MultiHeadAttention,
     Orthogonal,
     Parallel,
     Reshape,
     Residual,
+    SelectToken,
     Sequential,
+    TokenEmbedding,
 )
 from skdeep.layers.activation import ACTIVATIONS
 from skdeep.layers.initializers import INITIALIZERS
@@ -107,11 +111,32 @@ def naive_norm(x, w, training):
     return (x - mean) / np.sqrt(var + 1e-5) * w["gamma"] + w["beta"]
 
 
+def naive_layer_norm(x, w):
+    mean, var = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) / np.sqrt(var + 1e-5) * w["gamma"] + w["beta"]
+
+
+def naive_attention(x, w, heads):
+    qkv = x @ w["in_proj.W"] + w.get("in_proj.b", 0)
+    q, k, v = np.split(qkv.reshape(*x.shape[:2], 3 * heads, -1), 3, axis=2)
+    weights = naive_softmax(np.einsum("nihc,njhc->nhij", q, k) / np.sqrt(q.shape[3]))
+    y = np.einsum("nhij,njhc->nihc", weights, v).reshape(x.shape)
+    return y @ w["out_proj.W"] + w.get("out_proj.b", 0)
+
+
+def naive_tokens(x, w):
+    x = x.reshape(len(x), -1, x.shape[-1])
+    if "class_token" in w:
+        first = np.repeat(w["class_token"], len(x), axis=0)
+        x = np.concatenate([first, x], axis=1)
+    return x + w["position"]
+
+
 def dense(x, w):
     return x.reshape(len(x), -1) @ w["W"] + w["b"]
 
 
-ROWS, IMAGES = (5, 7), (3, 6, 5, 4)
+ROWS, IMAGES, TOKENS = (5, 7), (3, 6, 5, 4), (2, 5, 6)
 SAME = ((1, 1), (1, 1))
 
 # (layer, input shape, naive twin of (x, weights, training))
@@ -165,6 +190,15 @@ CASES = [
     (BatchNorm(), ROWS, naive_norm),
     (BatchNorm("sigmoid"), IMAGES, lambda x, w, t: NAIVE["sigmoid"](naive_norm(x, w, t))),
     (BatchNorm(trainable=False), ROWS, lambda x, w, t: naive_norm(x, w, False)),
+    (Dense(4, flatten=False), TOKENS, lambda x, w, t: x @ w["W"] + w["b"]),
+    (LayerNorm(), ROWS, lambda x, w, t: naive_layer_norm(x, w)),
+    (LayerNorm("tanh"), TOKENS, lambda x, w, t: np.tanh(naive_layer_norm(x, w))),
+    (MultiHeadAttention(3), TOKENS, lambda x, w, t: naive_attention(x, w, 3)),
+    (MultiHeadAttention(1, use_bias=False), TOKENS, lambda x, w, t: naive_attention(x, w, 1)),
+    (TokenEmbedding(), IMAGES, lambda x, w, t: naive_tokens(x, w)),
+    (TokenEmbedding(False), TOKENS, lambda x, w, t: naive_tokens(x, w)),
+    (SelectToken(), TOKENS, lambda x, w, t: x[:, 0]),
+    (SelectToken(3), TOKENS, lambda x, w, t: x[:, 3]),
     (Activation("leaky_relu", alpha=0.3), ROWS, lambda x, w, t: np.where(x > 0, x, 0.3 * x)),
     (Activation("elu", alpha=0.5), ROWS, lambda x, w, t: np.where(x > 0, x, 0.5 * np.expm1(x))),
     (Activation(ops.square), ROWS, lambda x, w, t: x**2),

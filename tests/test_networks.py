@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy.special import erf
 
 from skdeep import ops
 from skdeep.features import Architecture, find_network, random_weights
@@ -218,6 +219,43 @@ def mobilenet_v2(t, x):
     return t.dense("classifier.1", x)
 
 
+def vit_b_16(t, x):
+    def layer_norm(name, x):
+        mean, var = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+        y = (x - mean) / np.sqrt(var + 1e-6)
+        return t.keep(name, y * t.weights[f"{name}.gamma"] + t.weights[f"{name}.beta"])
+
+    def dense(name, x):
+        return x @ t.weights[f"{name}.W"] + t.weights[f"{name}.b"]
+
+    def attention(name, x):
+        n, tokens, width = x.shape
+        qkv = t.keep(f"{name}.in_proj", dense(f"{name}.in_proj", x))
+        q, k, v = (qkv.reshape(n, tokens, 3, 12, 64)[:, :, part] for part in range(3))
+        scores = np.einsum("nihc,njhc->nhij", q, k) / 8
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights /= weights.sum(axis=-1, keepdims=True)
+        y = np.einsum("nhij,njhc->nihc", weights, v).reshape(n, tokens, width)
+        return t.keep(name, t.keep(f"{name}.out_proj", dense(f"{name}.out_proj", y)))
+
+    def gelu(x):
+        return x * (1 + erf(x / np.sqrt(2))) / 2
+
+    x = t.conv("conv_proj", x, 16).reshape(len(x), -1, 768)
+    first = np.repeat(t.weights["tokens.class_token"], len(x), axis=0)
+    x = np.concatenate([first, x], axis=1) + t.weights["tokens.position"]
+    t.keep("tokens", x)
+    for k in range(12):
+        name = f"encoder.blocks.encoder_layer_{k}"
+        attend, feed = f"{name}.attend", f"{name}.feed"
+        y = attention(f"{attend}.self_attention", layer_norm(f"{attend}.ln_1", x))
+        x = t.keep(attend, x + y)
+        y = t.keep(f"{feed}.mlp_0", gelu(dense(f"{feed}.mlp_0", layer_norm(f"{feed}.ln_2", x))))
+        x = t.keep(name, t.keep(feed, x + t.keep(f"{feed}.mlp_3", dense(f"{feed}.mlp_3", y))))
+    x = t.keep("token", layer_norm("encoder.ln", x)[:, 0])
+    return t.dense("heads.head", x)
+
+
 TWINS = {
     "alexnet": alexnet,
     "googlenet": googlenet,
@@ -227,6 +265,7 @@ TWINS = {
     "squeezenet1_1": squeezenet1_1,
     "vgg11_bn": vgg11_bn,
     "vgg16": vgg16,
+    "vit_b_16": vit_b_16,
 }
 
 
@@ -316,6 +355,7 @@ PUBLISHED = {  # numbers of trained parameters, from torchvision's documentation
     "vgg16_bn": 138365992,
     "vgg19": 143667240,
     "vgg19_bn": 143678248,
+    "vit_b_16": 86567656,
 }
 
 
@@ -349,6 +389,19 @@ def test_unknown_networks():
         ("squeezenet1_1", "features.3.expand.expand3x3.b", "features.3.expand3x3.bias"),
         ("mobilenet_v2", "features.2.conv.1.1.mean", "features.2.conv.1.1.running_mean"),
         ("vgg16", "classifier.6.W", "classifier.6.weight"),
+        ("vit_b_16", "tokens.class_token", "class_token"),
+        ("vit_b_16", "tokens.position", "encoder.pos_embedding"),
+        (
+            "vit_b_16",
+            "encoder.blocks.encoder_layer_3.attend.self_attention.in_proj.W",
+            "encoder.layers.encoder_layer_3.self_attention.in_proj_weight",
+        ),
+        (
+            "vit_b_16",
+            "encoder.blocks.encoder_layer_11.feed.mlp_3.b",
+            "encoder.layers.encoder_layer_11.mlp.3.bias",
+        ),
+        ("vit_b_16", "encoder.ln.gamma", "encoder.ln.weight"),
     ],
 )
 def test_names(network, ours, theirs):

@@ -14,11 +14,11 @@ from .op import OPS, topological
 CACHE = 2**20  # bytes of the second-level cache that is reckoned with
 # Operations each sample of whose result depends on that sample of the inputs alone.
 PER_SAMPLE = {
-    "Absolute", "Add", "AveragePool2D", "BatchNorm", "Clip", "Concatenate", "Conv2D", "Copy",
-    "Dense", "DepthwiseConv2D", "Divide", "Elu", "Erf", "Exp", "Gelu", "LeakyRelu",
-    "LogSoftmax", "MaxPool2D", "Maximum", "Minimum", "Multiply", "Negative", "Pad2D", "Relu",
-    "Reshape", "Selu", "Sigmoid", "Silu", "Softmax", "Softplus", "Sqrt", "Square", "Subtract",
-    "Tanh",
+    "Absolute", "Add", "Attention", "AveragePool2D", "BatchNorm", "Clip", "Concatenate",
+    "Conv2D", "Copy", "Dense", "DepthwiseConv2D", "Divide", "Elu", "Erf", "Exp", "Gelu",
+    "LayerNorm", "LeakyRelu", "LogSoftmax", "MaxPool2D", "Maximum", "Minimum", "Multiply",
+    "Negative", "Pad2D", "PadAxis", "Relu", "Reshape", "Selu", "Sigmoid", "Silu", "SliceAxis",
+    "Softmax", "Softplus", "Sqrt", "Square", "Subtract", "Tanh",
 }  # fmt: skip
 
 

@@ -53,17 +53,24 @@ MASKED = ("DenseGradX", "Conv2DGradX", "DepthwiseGradX")
 def _is_unclamped(op, kinds):
     if op is None or type(op).__name__ not in kinds:
         return False
-    return op.low == -_INFINITY and op.high == _INFINITY
+    limited = op.low > -_INFINITY or op.high < _INFINITY
+    return not limited and not op.attributes.get("gelu")
+
+
+def _takes_gelu(op):
+    return "gelu" in op.attributes
 
 
 def fuse_activation(op, inputs, uses):
-    """Relu or Clip after a linear operation nobody else reads becomes its own clamp."""
+    """Relu, Clip (or Gelu) after a linear operation nobody else reads is computed in its kernel."""
     kind = type(op).__name__
-    if kind not in ("Relu", "Clip") or uses(op.inputs[0]) != 1:
+    if kind not in ("Relu", "Clip", "Gelu") or uses(op.inputs[0]) != 1:
         return None
     source = inputs[0].op
     if not _is_unclamped(source, PACKED + PLAIN):
         return None
+    if kind == "Gelu":
+        return source.like(*source.inputs, gelu=True).outputs if _takes_gelu(source) else None
     limits = {"low": 0.0} if kind == "Relu" else {"low": op.low, "high": op.high}
     return source.like(*source.inputs, **limits).outputs
 

@@ -9,16 +9,18 @@ import numpy as np
 from numba import float32
 
 from .activation import clip
+from .activation import gelu as gelu_formula
 from .compiler import inline, kernel
 from .cuda import EDGE, cuda, cuda_twin
 from .gemm import ABSENT, LINE, ROWS, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
-from .maths import fma
+from .maths import cpu, fma
 from .panels import count_panels, panel_first, panel_lanes
-from .simd import VECTOR_BYTES, load_f32, scratch
+from .simd import VECTOR_BYTES, load, load_f32, scratch, store, store_n
 
 RUN = 1024  # terms of a product for which a panel still fits the L2 cache
 BATCH = 128  # samples of x and dy that fit the L1 or L2 cache together
 
+gelu = cpu(gelu_formula)
 ZERO, INFINITY = np.float32(0), np.float32(np.inf)
 
 
@@ -33,8 +35,9 @@ def dense_rows(p, tile):
     """out (n, f) = clamp(bias + add + x (n, c) times panels), zero where mask <= 0.
 
     p = [x, panels, bias, out, add, mask, low, high, n, c, f, rows of a tile, panels of a tile,
-    floats from one row of out to the next]; add and mask are like out. The weights are one
-    unbroken stream; while a slice of a panel is in use, the next one is asked for.
+    floats from one row of out to the next, whether gelu follows]; add and mask are like
+    out. The weights are one unbroken stream; while a slice of a panel is in use, the next one is
+    asked for.
     """
     x, panels, bias, out = p[0], p[1], p[2], p[3]
     add, mask = distance(p[4], out), distance(p[5], out)
@@ -70,6 +73,13 @@ def dense_rows(p, tile):
                 row_tile(rows, vectors, table, weights, 1, 0, 0, 1, 0, 0, run, offset, so_far,
                          closing, lowest, highest, lanes,
                          ahead if ahead < enough else weights)  # fmt: skip
+                if p[14] and last:
+                    for k in range(i, min(i + rows, stop)):
+                        at = out + 4 * k * stride + column
+                        for _ in range(vectors - 1):
+                            store(at, gelu(load(at)))
+                            at += VECTOR_BYTES
+                        store_n(at, gelu(load(at)), lanes)
                 ahead += LINE // 2 * run
                 i += rows
 
@@ -134,6 +144,8 @@ def dense_rows_twin(f, i, p):
         total = clip(total, f[p[6] // 4], f[p[7] // 4])
         if p[5] != 0 and f[p[5] // 4 + at] <= ZERO:
             total = ZERO
+        if p[14]:
+            total = gelu_formula(total)
         f[p[3] // 4 + at] = total
 
 

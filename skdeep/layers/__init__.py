@@ -1,12 +1,13 @@
 """Declarative building blocks of a network."""
 
 from .activation import Activation
+from .attention import MultiHeadAttention, SelectToken, TokenEmbedding
 from .base import Layer
 from .combinators import Parallel, Residual, Sequential
 from .conv import Conv2D
 from .dense import Dense
 from .initializers import Constant, Glorot, He, Initializer, LeCun, Orthogonal
-from .normalization import BatchNorm
+from .normalization import BatchNorm, LayerNorm
 from .pool import AveragePool2D, GlobalAveragePool2D, GlobalMaxPool2D, MaxPool2D
 from .random import Dropout
 from .shape import Flatten, Reshape
@@ -26,11 +27,15 @@ __all__ = [
     "He",
     "Initializer",
     "Layer",
+    "LayerNorm",
     "LeCun",
     "MaxPool2D",
+    "MultiHeadAttention",
     "Orthogonal",
     "Parallel",
     "Reshape",
     "Residual",
+    "SelectToken",
     "Sequential",
+    "TokenEmbedding",
 ]

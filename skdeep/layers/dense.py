@@ -12,8 +12,8 @@ __all__ = ["Dense"]
 class Dense(Layer):
     """y = activation(x W + b).
 
-    Input of more than two axes is flattened per sample first. Sparse rows are multiplied as they
-    are, without becoming dense, when this is the first layer.
+    Input of more than two axes is flattened per sample first, unless ``flatten=False``. Sparse
+    rows are multiplied as they are, without becoming dense, when this is the first layer.
 
     Parameters
     ----------
@@ -25,6 +25,8 @@ class Dense(Layer):
     weight_init : str or Initializer, default="auto"
         "auto" is He for relu-like activations, LeCun for selu, Glorot otherwise.
     bias_init : str, float or Initializer, default="zeros"
+    flatten : bool, default=True
+        False applies the layer along the last axis, to every token of (n, tokens, c) alike.
     l1, l2 : float, default=0.0
         Penalty on the weights: ``l1 * sum(abs(W)) + l2 * sum(W ** 2)``.
     trainable : bool, default=True
@@ -39,6 +41,7 @@ class Dense(Layer):
     _rules = {
         "units": COUNT,
         "use_bias": FLAG,
+        "flatten": FLAG,
         "l1": NOT_NEGATIVE,
         "l2": NOT_NEGATIVE,
         "trainable": FLAG,
@@ -53,6 +56,7 @@ class Dense(Layer):
         use_bias=True,
         weight_init="auto",
         bias_init="zeros",
+        flatten=True,
         l1=0.0,
         l2=0.0,
         trainable=True,
@@ -62,16 +66,17 @@ class Dense(Layer):
         self.use_bias = use_bias
         self.weight_init = weight_init
         self.bias_init = bias_init
+        self.flatten = flatten
         self.l1 = l1
         self.l2 = l2
         self.trainable = trainable
 
     def forward(self, x):
-        """(n, ...) to (n, units)."""
-        if x.ndim != 2:
+        """(n, ...) to (n, units), or to (n, ..., units)."""
+        if self.flatten and x.ndim != 2:
             x = ops.flatten(x)
         init = resolve_initializer(self.weight_init, self.activation)
-        w = self.parameter("W", (x.shape[1], self.units), init, l1=self.l1, l2=self.l2)
+        w = self.parameter("W", (x.shape[-1], self.units), init, l1=self.l1, l2=self.l2)
         b = self.parameter("b", (self.units,), self.bias_init) if self.use_bias else None
         product = ops.sparse_dense if isinstance(x, ops.SparseRows) else ops.dense
         return activate(product(x, w, b), self.activation)

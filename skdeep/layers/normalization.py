@@ -5,7 +5,7 @@ from .._validation import FLAG, POSITIVE, SHARE
 from .activation import activate
 from .base import Layer, current_trace
 
-__all__ = ["BatchNorm"]
+__all__ = ["BatchNorm", "LayerNorm"]
 
 
 class BatchNorm(Layer):
@@ -62,3 +62,41 @@ class BatchNorm(Layer):
         else:
             y = ops.batch_norm(x, gamma, beta, mean, var, self.epsilon)
         return activate(y, self.activation)
+
+
+class LayerNorm(Layer):
+    """Standardise every sample (or token) over its last axis, then scale and shift.
+
+    Nothing depends on the batch: training and prediction compute the same.
+
+    Parameters
+    ----------
+    activation : str, callable or None, default=None
+        Applied afterwards.
+    epsilon : float, default=1e-5
+        Added to the variance.
+    trainable : bool, default=True
+
+    References
+    ----------
+    Ba, Kiros & Hinton, Layer normalization, 2016.
+
+    Examples
+    --------
+    >>> from skdeep.layers import LayerNorm
+    >>> LayerNorm(epsilon=1e-6)
+    LayerNorm(epsilon=1e-06)
+    """
+
+    _rules = {"epsilon": POSITIVE, "trainable": FLAG}
+
+    def __init__(self, activation=None, *, epsilon=1e-5, trainable=True):
+        self.activation = activation
+        self.epsilon = epsilon
+        self.trainable = trainable
+
+    def forward(self, x):
+        """Same shape as the input."""
+        gamma = self.parameter("gamma", x.shape[-1:], "ones")
+        beta = self.parameter("beta", x.shape[-1:], "zeros")
+        return activate(ops.layer_norm(x, gamma, beta, self.epsilon), self.activation)

@@ -9,9 +9,11 @@ from importlib import import_module
 FAMILIES = (
     "activation",
     "arithmetic",
+    "attention",
     "conv",
     "dense",
     "elementwise",
+    "layer_norm",
     "normalization",
     "optimizers",
     "pool",

@@ -74,7 +74,7 @@ class PackDenseT(Op):
         return [Row(pack_transposed.name, [w, self.output, c, f], panel_count(c), 0.2 * w.size)]
 
 
-def product(x, panels, bias, out, add, mask, low, high, stride=None):
+def product(x, panels, bias, out, add, mask, low, high, stride=None, gelu=False):
     """The row of a product with packed weights; all axes of x and out but the last are rows.
 
     ``stride`` is the distance of the rows of ``out``, where they are parts of longer ones.
@@ -84,28 +84,31 @@ def product(x, panels, bias, out, add, mask, low, high, stride=None):
     work = 2 * n * c * f / RATE
     band, some = bands_and_panels(n, f, work)
     operands = [x, panels, bias, out, add, mask, float(low), float(high), n, c, f, band, some,
-                stride or f]  # fmt: skip
+                stride or f, int(gelu)]  # fmt: skip
     return Row(dense_rows.name, operands, tile_count(n, f, band, some), work)
 
 
 @register
 class Dense(Op):
-    """y = min(max(x w + b + residual, low), high).
+    """y = min(max(x w + b + residual, low), high), or gelu of it.
 
-    Inputs: x (n, c), w (c, f), the panels of w, b (f,) or None, residual (n, f) or None. The
-    kernels read the panels; ``w`` is there for its gradient.
+    Inputs: x (..., c), w (c, f), the panels of w, b (f,) or None, residual (..., f) or None. The
+    kernels read the panels; ``w`` is there for its gradient. ``gelu`` is set by a pass, for
+    inference only.
     """
 
-    def __init__(self, x, w, panels, bias=None, residual=None, *, low=-math.inf, high=math.inf):
-        super().__init__(x, w, panels, bias, residual, low=low, high=high)
+    def __init__(self, x, w, panels, bias=None, residual=None, *, low=-math.inf, high=math.inf,
+                 gelu=False):  # fmt: skip
+        super().__init__(x, w, panels, bias, residual, low=low, high=high, gelu=gelu)
 
     def infer(self):
         x, w = self.inputs[:2]
-        return [(x.shape[0], w.shape[1])]
+        return [(*x.shape[:-1], w.shape[1])]
 
     def rows(self):
         x, _, panels, bias, residual = self.inputs
-        return [product(x, panels, bias, self.output, residual, None, self.low, self.high)]
+        return [product(x, panels, bias, self.output, residual, None, self.low, self.high,
+                        gelu=self.gelu)]  # fmt: skip
 
     def gradient(self, dy):
         x, w, _, bias, residual = self.inputs
@@ -115,16 +118,16 @@ class Dense(Op):
             DenseGradX(dy, w, PackDenseT(w).output).output,
             DenseGradW(x, dy).output,
             None,
-            None if bias is None else ops.sum(dy, axis=0),
+            None if bias is None else ops.sum(dy, axis=range(dy.ndim - 1)),
             None if residual is None else dy,
         )
 
 
 @register
 class DenseGradX(Op):
-    """dx = dy w^T, zero where ``mask`` (n, c) is not positive.
+    """dx = dy w^T, zero where ``mask`` (..., c) is not positive.
 
-    Inputs: dy (n, f), w (c, f), the panels of w's transpose, mask or None.
+    Inputs: dy (..., f), w (c, f), the panels of w's transpose, mask or None.
     """
 
     def __init__(self, dy, w, panels, mask=None):
@@ -132,7 +135,7 @@ class DenseGradX(Op):
 
     def infer(self):
         dy, w = self.inputs[:2]
-        return [(dy.shape[0], w.shape[0])]
+        return [(*dy.shape[:-1], w.shape[0])]
 
     def rows(self):
         dy, _, panels, mask = self.inputs
@@ -141,15 +144,16 @@ class DenseGradX(Op):
 
 @register
 class DenseGradW(Op):
-    """dw = x^T dy, summed over the batch in order. Inputs: x (n, c), dy (n, f)."""
+    """dw = x^T dy, summed over the batch in order. Inputs: x (..., c), dy (..., f)."""
 
     def infer(self):
         x, dy = self.inputs
-        return [(x.shape[1], dy.shape[1])]
+        return [(x.shape[-1], dy.shape[-1])]
 
     def rows(self):
         x, dy = self.inputs
-        (n, c), f = x.shape, dy.shape[1]
+        c, f = x.shape[-1], dy.shape[-1]
+        n = x.size // c
         work = 2 * n * c * f / RATE
         band, some = bands_and_panels(c, f, work)
         operands = [x, dy, self.output, n, c, f, band, some]
@@ -161,13 +165,13 @@ def dense(x, w, b=None):
 
     Parameters
     ----------
-    x : float32 Tensor of shape (n, c)
+    x : float32 Tensor of shape (..., c)
     w : float32 Tensor of shape (c, f)
     b : float32 Tensor of shape (f,) or None
 
     Returns
     -------
-    float32 Tensor of shape (n, f)
+    float32 Tensor of shape (..., f)
 
     Raises
     ------
@@ -182,11 +186,11 @@ def dense(x, w, b=None):
     >>> graph.program.evaluate([ops.dense(x, w, b)], feeds)[0]
     array([[ 9., 22., 35.]], dtype=float32)
     """
-    if x.ndim != 2:
-        raise ValueError(f"dense needs (n, c) input, got {x.shape}; flatten it first.")
-    if w.ndim != 2 or w.shape[0] != x.shape[1]:
+    if x.ndim < 2:
+        raise ValueError(f"dense needs (..., c) input of two axes or more, got {x.shape}.")
+    if w.ndim != 2 or w.shape[0] != x.shape[-1]:
         raise ValueError(
-            f"dense needs weights of shape ({x.shape[1]}, f) for input {x.shape}, got {w.shape}."
+            f"dense needs weights of shape ({x.shape[-1]}, f) for input {x.shape}, got {w.shape}."
         )
     if 0 in x.shape or 0 in w.shape:
         raise ValueError(f"dense needs at least one element, got {x.shape} times {w.shape}.")
@@ -200,12 +204,12 @@ def matmul(x, w):
 
     Parameters
     ----------
-    x : float32 Tensor of shape (n, c)
+    x : float32 Tensor of shape (..., c)
     w : float32 Tensor of shape (c, f)
 
     Returns
     -------
-    float32 Tensor of shape (n, f)
+    float32 Tensor of shape (..., f)
 
     Raises
     ------

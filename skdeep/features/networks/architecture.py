@@ -97,8 +97,8 @@ class Architecture:
         """
         for ours, theirs in self.renames:
             name = name.replace(ours, theirs)
-        path, _, last = name.rpartition(".")
-        return f"{path}.{LAST_PART[last]}"
+        path, dot, last = name.rpartition(".")
+        return f"{path}{dot}{LAST_PART.get(last, last)}"
 
     def to_torchvision(self, weights):
         """Weights under torchvision's keys and in its layout.
@@ -160,14 +160,21 @@ class Architecture:
         if shape is not None:
             c, h, w = shape
             return array.reshape(h, w, c, -1).transpose(3, 2, 0, 1).reshape(-1, c * h * w)
-        return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+        return _axes_reversed(array, (3, 2, 0, 1))
 
     def _to_filters_last(self, name, array):
         shape = self._map_of(name)
         if shape is not None and array.ndim == 2 and array.shape[1] == math.prod(shape):
             array = array.reshape(-1, *shape).transpose(2, 3, 1, 0)
             return array.reshape(-1, array.shape[3])
-        return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        return _axes_reversed(array, (2, 3, 1, 0))
+
+
+def _axes_reversed(array, of_convolutions):
+    """Weights of convolutions (4 axes) and dense layers (2); tokens (3) are the same in both."""
+    if array.ndim == 4:
+        return array.transpose(of_convolutions)
+    return array.T if array.ndim == 2 else array
 
 
 def register(name, build, *arguments, **facts):
@@ -182,7 +189,7 @@ def find_network(name):
     ----------
     name : str
         "alexnet", "googlenet", "mobilenet_v2", "resnet18" (34, 50, 101, 152), "squeezenet1_0",
-        "squeezenet1_1", "vgg11" (13, 16, 19) or "vgg11_bn" and so on, with batch norm.
+        "squeezenet1_1", "vgg11" (13, 16, 19) or "vgg11_bn" and so on, with batch norm, "vit_b_16".
 
     Returns
     -------
@@ -219,6 +226,8 @@ RANDOM = {
     "b": _normal(0.1),
     "gamma": _uniform(0.5, 0.9),
     "beta": _normal(0.2),
+    "class_token": _normal(0.5),
+    "position": _normal(0.5),
     "mean": _normal(0.2),
     "var": _uniform(0.5, 1.5),
 }

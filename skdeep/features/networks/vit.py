@@ -1,0 +1,67 @@
+"""Vision transformer: patches as tokens, blocks of self-attention and a small dense network.
+
+torchvision keeps queries, keys and values in one matrix (3 width, width), as we do, transposed.
+"""
+
+from ...layers import (
+    Conv2D,
+    Dense,
+    LayerNorm,
+    MultiHeadAttention,
+    Residual,
+    SelectToken,
+    Sequential,
+    TokenEmbedding,
+)
+from .architecture import register
+
+
+def block(width, heads, hidden):
+    """Attention, then two dense layers per token, each after layer norm and added to its input."""
+    attend = [
+        ("ln_1", LayerNorm(epsilon=1e-6)),
+        ("self_attention", MultiHeadAttention(heads)),
+    ]
+    feed = [
+        ("ln_2", LayerNorm(epsilon=1e-6)),
+        ("mlp_0", Dense(hidden, "gelu", flatten=False)),
+        ("mlp_3", Dense(width, flatten=False)),
+    ]
+    return Sequential([("attend", Residual(attend)), ("feed", Residual(feed))])
+
+
+def vit(patch, width, depth, heads, hidden, n_outputs=1000):
+    """``depth`` blocks between patches and the class token."""
+    blocks = [(f"encoder_layer_{k}", block(width, heads, hidden)) for k in range(depth)]
+    encoder = [("blocks", Sequential(blocks)), ("ln", LayerNorm(epsilon=1e-6))]
+    return [
+        ("conv_proj", Conv2D(width, patch, stride=patch)),
+        ("tokens", TokenEmbedding()),
+        ("encoder", Sequential(encoder)),
+        ("token", SelectToken()),
+        ("heads", Sequential([("head", Dense(n_outputs))])),
+    ]
+
+
+register(
+    "vit_b_16",
+    vit,
+    16,
+    768,
+    12,
+    12,
+    3072,
+    paper="Dosovitskiy et al., An image is worth 16x16 words: transformers for image recognition "
+    "at scale, 2021",
+    features=(*(f"encoder.blocks.encoder_layer_{k}" for k in (2, 5, 8, 11)), "token"),
+    renames=(
+        ("tokens.class_token", "class_token"),
+        ("tokens.position", "encoder.pos_embedding"),
+        ("encoder.blocks.", "encoder.layers."),
+        (".attend.", "."),
+        (".feed.", "."),
+        ("mlp_", "mlp."),
+        (".in_proj.W", ".in_proj_weight"),
+        (".in_proj.b", ".in_proj_bias"),
+    ),
+)
