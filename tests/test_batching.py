@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skdeep import ops
-from skdeep.graph import OPS, Tensor, compile_program
+from skdeep.graph import OPS, Tensor, batching, compile_program
 from skdeep.graph.batching import PER_SAMPLE, order_batch
 from skdeep.graph.op import topological
 from skdeep.graph.passes import split_static
@@ -102,5 +102,72 @@ def test_rows_are_taken_and_joined_in_place():
         compile_program([join(take(x, start=0, stop=2).output).output])
 
 
-def test_the_table_names_operations():
-    assert PER_SAMPLE <= set(OPS)
+def weights(*shape):
+    return Tensor(shape, role="parameter")
+
+
+IMAGES, ROWS, TOKENS = (4, 5, 6, 8), (4, 8), (4, 7, 24)
+CASES = {
+    "Absolute": lambda: ops.absolute(data(IMAGES)),
+    "Add": lambda: data(IMAGES) + weights(8),
+    "Attention": lambda: ops.attention(data(TOKENS), data(TOKENS), data(TOKENS), 2),
+    "AveragePool2D": lambda: ops.average_pool2d(data(IMAGES), 2),
+    "BatchNorm": lambda: ops.batch_norm(data(IMAGES), *(weights(8) for _ in range(4)), 1e-3),
+    "Clip": lambda: ops.clip(data(IMAGES), -0.5, 0.5),
+    "Concatenate": lambda: ops.concatenate([data(IMAGES), data(IMAGES)]),
+    "Conv2D": lambda: ops.conv2d(data(IMAGES), weights(3, 3, 8, 5), padding=1),
+    "Copy": lambda: ops.copy(data(IMAGES)),
+    "Dense": lambda: ops.dense(data(ROWS), weights(8, 5)),
+    "DepthwiseConv2D": lambda: ops.conv2d(data(IMAGES), weights(3, 3, 1, 8), groups=8),
+    "Divide": lambda: data(IMAGES) / 3,
+    "Elu": lambda: ops.elu(data(IMAGES)),
+    "Erf": lambda: ops.erf(data(IMAGES)),
+    "Exp": lambda: ops.exp(data(IMAGES)),
+    "Gelu": lambda: ops.gelu(data(IMAGES)),
+    "LayerNorm": lambda: ops.layer_norm(data(ROWS), weights(8), weights(8)),
+    "LeakyRelu": lambda: ops.leaky_relu(data(IMAGES)),
+    "LogSoftmax": lambda: ops.log_softmax(data(ROWS)),
+    "MaxPool2D": lambda: ops.max_pool2d(data(IMAGES), 2),
+    "Maximum": lambda: ops.maximum(data(IMAGES), data(IMAGES)),
+    "Minimum": lambda: ops.minimum(data(IMAGES), weights(1, 1, 1, 8)),
+    "Multiply": lambda: data(IMAGES) * data(IMAGES),
+    "Negative": lambda: -data(IMAGES),
+    "Pad2D": lambda: ops.pad2d(data(IMAGES), (1, 0, 2, 1)),
+    "Relu": lambda: ops.relu(data(IMAGES)),
+    "Reshape": lambda: ops.reshape(data(TOKENS), (28, 24)),
+    "Selu": lambda: ops.selu(data(IMAGES)),
+    "Sigmoid": lambda: ops.sigmoid(data(IMAGES)),
+    "Silu": lambda: ops.silu(data(IMAGES)),
+    "SliceAxis": lambda: ops.slice_axis(data(IMAGES), -1, 2, 5),
+    "Softmax": lambda: ops.softmax(data(ROWS)),
+    "Softplus": lambda: ops.softplus(data(IMAGES)),
+    "Sqrt": lambda: ops.sqrt(ops.square(data(IMAGES))),
+    "Square": lambda: ops.square(data(IMAGES)),
+    "Subtract": lambda: data(IMAGES) - data(IMAGES),
+    "Tanh": lambda: ops.tanh(data(IMAGES)),
+}
+
+
+def data(shape):
+    return Tensor(shape, role="data")
+
+
+@pytest.mark.parametrize("name", sorted(PER_SAMPLE))
+def test_every_operation_of_the_table_treats_samples_alone(name, monkeypatch):
+    monkeypatch.setattr(batching, "_choose", lambda *_: 1)
+    outputs = [ops.tanh(CASES[name]())]
+    ordered, stretches = order_batch(outputs, 4, is_static, 1)
+    samples = {type(op).__name__: s.samples for s in stretches for op in s.ops}
+    assert samples[name] == 1
+    leaves = {t for op in topological(outputs) for t in op.inputs if t and t.op is None}
+    feeds = {t: RNG.uniform(0.1, 1, t.shape) for t in leaves}
+    assert evaluate(outputs, feeds)[0].tobytes() == evaluate(ordered, feeds)[0].tobytes()
+
+
+def test_a_constant_as_long_as_the_batch_keeps_it_together():
+    x, bias = data((4, 32, 32, 8)), weights(4, 1, 1, 8)
+    outputs = [ops.tanh(ops.tanh(x) + bias)]
+    ordered, stretches = order_batch(outputs, 4, is_static, 1)
+    assert {type(op).__name__: s.samples for s in stretches for op in s.ops}["Add"] == 4
+    feeds = {x: RNG.randn(*x.shape), bias: RNG.randn(*bias.shape)}
+    assert np.array_equal(evaluate(outputs, feeds)[0], evaluate(ordered, feeds)[0])

@@ -14,12 +14,13 @@ from .op import OPS, topological
 CACHE = 2**20  # bytes of the second-level cache that is reckoned with
 # Operations each sample of whose result depends on that sample of the inputs alone.
 PER_SAMPLE = {
-    "Absolute", "Add", "Attention", "AveragePool2D", "BatchNorm", "Clip", "Concatenate",
-    "Conv2D", "Copy", "Dense", "DepthwiseConv2D", "Divide", "Elu", "Erf", "Exp", "Gelu",
-    "LayerNorm", "LeakyRelu", "LogSoftmax", "MaxPool2D", "Maximum", "Minimum", "Multiply",
-    "Negative", "Pad2D", "PadAxis", "Relu", "Reshape", "Selu", "Sigmoid", "Silu", "SliceAxis",
-    "Softmax", "Softplus", "Sqrt", "Square", "Subtract", "Tanh",
+    "Absolute", "Attention", "AveragePool2D", "BatchNorm", "Clip", "Conv2D", "Copy", "Dense",
+    "DepthwiseConv2D", "Elu", "Erf", "Exp", "Gelu", "LayerNorm", "LeakyRelu", "LogSoftmax",
+    "MaxPool2D", "Negative", "Pad2D", "Relu", "Reshape", "Selu", "Sigmoid", "Silu", "SliceAxis",
+    "Softmax", "Softplus", "Sqrt", "Square", "Tanh",
 }  # fmt: skip
+ALIGNED = {"Add", "Concatenate", "Divide", "Maximum", "Minimum", "Multiply", "Subtract"}
+PER_SAMPLE |= ALIGNED
 
 
 class Stretch(NamedTuple):
@@ -123,17 +124,18 @@ def _stretches(order, outputs, batch, dynamic, cache):
 
 def _divisible(op, batch, dynamic):
     """Whether an operation can run for a part of the batch."""
-    if type(op).__name__ not in PER_SAMPLE or getattr(op, "axis", None) == 0:
+    name = type(op).__name__
+    if name not in PER_SAMPLE or getattr(op, "axis", None) == 0:
         return False
     tensors = [t for t in (*op.inputs, op.output) if id(t) in dynamic]
     if any(t.ndim == 0 or t.shape[0] % batch for t in tensors):
         return False
-    if type(op).__name__ == "Reshape":
-        return True
-    return len({t.shape[0] for t in tensors}) == 1 and (
-        type(op).__name__ not in ("Add", "Subtract", "Multiply", "Divide", "Maximum", "Minimum")
-        or len({t.ndim for t in tensors}) == 1
-    )
+    if name in ALIGNED:  # inputs meet element by element
+        others = [t for t in op.inputs if t is not None and id(t) not in dynamic]
+        others = [t for t in others if t.ndim == op.output.ndim]
+        if len({t.ndim for t in tensors}) > 1 or any(t.shape[0] > 1 for t in others):
+            return False
+    return name == "Reshape" or len({t.shape[0] for t in tensors}) == 1
 
 
 def _choose(ops, batch, dynamic, cache):
