@@ -9,11 +9,11 @@ from . import children_ignore_interrupt, default_jobs
 
 
 def compilable():
-    """Everything that is compiled for the CPU, by name: the runner's loops, then the kernels."""
+    """Everything that is compiled for the CPU, by name: what kernels call, loops, kernels."""
     from .. import estimators  # noqa: F401  (imports every room, and so registers every kernel)
-    from ..kernels.compiler import FUNCTIONS, KERNELS
+    from ..kernels.compiler import FUNCTIONS, KERNELS, SHARED
 
-    return FUNCTIONS | dict(sorted(KERNELS.items()))
+    return SHARED | FUNCTIONS | dict(sorted(KERNELS.items()))
 
 
 def compile_one(name):
@@ -25,12 +25,12 @@ def compile_one(name):
     compiled : bool
         False when it was only loaded.
     """
-    from ..kernels.compiler import CPUKernel, compiled_in_this_process
+    from ..kernels.compiler import Native, compiled_in_this_process
 
     found = compilable()[name]
     begin = time.perf_counter()
     # Both are cached properties that compile.
-    found.address if isinstance(found, CPUKernel) else found.compiled
+    found.address if isinstance(found, Native) else found.compiled
     return time.perf_counter() - begin, name in compiled_in_this_process()
 
 

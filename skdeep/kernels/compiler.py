@@ -16,11 +16,12 @@ from functools import cache, cached_property
 from pathlib import Path
 
 import numba
-from llvmlite import binding
+from llvmlite import binding, ir
 from numba import types
-from numba.core import caching, config
+from numba.core import caching, cgutils, config
 from numba.core.ccallback import _CFuncCompiler
 from numba.core.compiler import Compiler
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from . import isa
@@ -29,8 +30,10 @@ SIGNATURE = types.void(types.CPointer(types.int64), types.int64)
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": False, "nogil": True}
 
 KERNELS = {}
+SHARED = {}  # functions that kernels call, by name
 FUNCTIONS = {}  # those with parallel loops, by name
 _lock = threading.RLock()
+_called = []  # names of shared functions that the kernel being compiled calls
 _compiled_now = []  # names of what this process had to compile, for messages and tests
 
 
@@ -98,15 +101,16 @@ class _NativeCompiler(_CFuncCompiler):
 
 
 def _compile(function):
-    """Symbol and object code of a kernel."""
+    """Symbol, names of the shared functions it calls, and object code of a kernel."""
+    del _called[:]
     compiler = _NativeCompiler(function, cpu_target, dict(OPTIONS), {}, Compiler)
     result = compiler.compile(SIGNATURE.args, SIGNATURE.return_type)
     _, _, (code, _) = result.library.serialize_using_object_code()
-    return result.fndesc.llvm_func_name, code
+    return [result.fndesc.llvm_func_name, *_called], code
 
 
 def _read(name):
-    """Symbol and object code from disk; None when there is none, or it is damaged."""
+    """Symbol, shared functions and object code from disk; None when it is not there or damaged."""
     path = _find(f"{name}.kernel")
     try:
         data = path.read_bytes() if path is not None else b""
@@ -115,16 +119,16 @@ def _read(name):
     digest, _, rest = data.partition(b"\n")
     if digest.decode("ascii", "replace") != hashlib.sha256(rest).hexdigest():
         return None
-    symbol, _, code = rest.partition(b"\n")
-    return symbol.decode(), code
+    symbols, _, code = rest.partition(b"\n")
+    return symbols.decode().split(), code
 
 
-def _write(name, symbol, code):
+def _write(name, symbols, code):
     """Keep object code on disk, in one atomic step; a full disk costs nothing but the file."""
     folder = cache_directory()
     if folder is None:
         return
-    rest = symbol.encode() + b"\n" + code
+    rest = " ".join(symbols).encode() + b"\n" + code
     own = folder / f"{name}.{os.getpid()}.{threading.get_ident()}.tmp"
     try:
         own.write_bytes(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
@@ -142,29 +146,26 @@ def _linker():
     return binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
 
 
-class CPUKernel:
-    """A kernel that is compiled, or loaded from disk, when its address is first asked for."""
+class Native:
+    """Machine code that is compiled, or loaded from disk, when its address is first asked for."""
 
-    def __init__(self, function, name):
-        self.function, self.name = function, name
-        self.__doc__ = function.__doc__
+    def __init__(self, name):
+        self.name = name
 
     @cached_property
     def address(self):
-        """Address of the machine code, an int. Valid for the life of the process.
-
-        The code has Numba's own calling convention: ``int32(void** result, void** error,
-        int64* p, int64 tile)``.
-        """
+        """Address of the machine code, an int. Valid for the life of the process."""
         with _lock:
             if self.loaded:
                 return vars(self)["address"]
             found = _read(self.name)
             if found is None:
-                found = _compile(self.function)
+                found = self._compile()
                 _compiled_now.append(self.name)
                 _write(self.name, *found)
-            symbol, code = found
+            (symbol, *called), code = found
+            for name in called:
+                SHARED[name].address  # noqa: B018  (a cached property that makes the name known)
             engine = _linker()
             engine.add_object_file(binding.ObjectFileRef.from_data(code))
             engine.finalize_object()
@@ -177,8 +178,70 @@ class CPUKernel:
 
     @property
     def on_disk(self):
-        """Whether compiled code for this kernel is waiting on disk."""
+        """Whether compiled code is waiting on disk."""
         return _find(f"{self.name}.kernel") is not None
+
+
+class CPUKernel(Native):
+    """A kernel.
+
+    Its code has Numba's own calling convention: ``int32(void** result, void** error, int64* p,
+    int64 tile)``.
+    """
+
+    def __init__(self, function, name):
+        super().__init__(name)
+        self.function, self.__doc__ = function, function.__doc__
+
+    def _compile(self):
+        return _compile(self.function)
+
+
+class SharedFunction(Native):
+    """A function in LLVM's language that kernels call: compiled once, not into each of them.
+
+    Parameters
+    ----------
+    name : str
+        Symbol, the same for all kernels of a process.
+    arguments : list of llvmlite types
+    define : callable
+        ``define(function)`` gives the function its blocks.
+    about : str
+        What it does.
+    """
+
+    def __init__(self, name, arguments, define, about):
+        super().__init__(name)
+        self.kind = ir.FunctionType(ir.VoidType(), arguments)
+        self.define, self.__doc__ = define, about
+        SHARED[name] = self
+
+    @cached_property
+    def address(self):
+        """As of a kernel; once it is known, code that calls the function can be linked."""
+        address = super().address
+        binding.add_symbol(self.name, address)
+        return address
+
+    def _compile(self):
+        with global_compiler_lock:
+            library = cpu_target.target_context.codegen().create_library(self.name)
+            library.enable_object_caching()
+            module = library.create_ir_module(self.name)
+            self.define(ir.Function(module, self.kind, self.name))
+            library.add_ir_module(module)
+            library.finalize()
+            _, _, (code, _) = library.serialize_using_object_code()
+        return [self.name], code
+
+    def call(self, builder, args):
+        """Emit a call in a kernel that is being compiled."""
+        called = list(_called)
+        self.address  # noqa: B018
+        _called[:] = [*called, *(() if self.name in called else (self.name,))]
+        function = cgutils.get_or_insert_function(builder.module, self.kind, self.name)
+        builder.call(function, args)
 
 
 def kernel(function=None, *, name=None):

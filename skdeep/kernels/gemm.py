@@ -24,7 +24,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from . import isa
-from .compiler import inline
+from .compiler import SharedFunction, inline
 from .simd import (
     F32,
     I1,
@@ -217,21 +217,18 @@ def _emit_column_tile(builder, rows, vectors, args):
     tile.write(out, valid)
 
 
-def _call(builder, name, emit, args):
-    """Call the function of a register tile, rows and vectors first, and define it if need be.
+def _tile_function(name, arguments, emit, about):
+    """The function of a register tile, rows and vectors first.
 
-    It stays a function: inlined, its size would slow down the compilation of what surrounds it.
     Optimizing for size leaves its loops as they are; LLVM would unroll what is unrolled already.
     """
-    kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    if function.is_declaration:
-        function.linkage = "internal"
+
+    def define(function):
         function.attributes.add("noinline")
         function.attributes.add("optsize")
         _define(ir.IRBuilder(function.append_basic_block("entry")), emit, function.args)
-    builder.function.attributes.add("optsize")
-    builder.call(function, args)
+
+    return SharedFunction(name, arguments, define, about)
 
 
 def _define(builder, emit, args):
@@ -250,6 +247,16 @@ def _define(builder, emit, args):
     builder.ret_void()
 
 
+ROW_TILE = _tile_function(
+    "skdeep_row_tile", [I64] * 14 + [F32] * 2 + [I64] * 2, _emit_row_tile,
+    "A row tile: sums of products of some rows with a panel of packed weights.",
+)  # fmt: skip
+COLUMN_TILE = _tile_function(
+    "skdeep_column_tile", [I64] * 16, _emit_column_tile,
+    "A column tile: sums of outer products, for gradients of weights.",
+)  # fmt: skip
+
+
 @intrinsic
 def row_tile(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv, run, bias, add, mask,
              low, high, lanes, ahead):  # fmt: skip
@@ -265,7 +272,7 @@ def row_tile(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv, run
     """
 
     def emit(context, builder, sig, args):
-        _call(builder, "skdeep_row_tile", _emit_row_tile, args)
+        ROW_TILE.call(builder, args)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 14, types.float32, types.float32, *[types.int64] * 2), emit
@@ -282,7 +289,7 @@ def column_tile(typingctx, rows, vectors, table, fresh, a, b, nn, an, bn, ni, ai
     """
 
     def emit(context, builder, sig, args):
-        _call(builder, "skdeep_column_tile", _emit_column_tile, args)
+        COLUMN_TILE.call(builder, args)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 16), emit
