@@ -15,6 +15,7 @@ ORDER = [
     "grid_search",
     "lenet",
     "networks",
+    "scaling",
     "startup",
     "build",
     "accuracy",
