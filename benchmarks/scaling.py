@@ -1,104 +1,147 @@
-"""One thread against two, and what a model says of many.
+"""What many cores would give: a model made of measured rows, checked on the cores that are here.
 
-Prediction of whole networks, batch 8 (the threads share the images) and batch 1 (they share the
-tiles of each layer). The lines "model" are no measurements: a row of T tiles, timed on one thread,
-is given ceil(T / t) / T of its time on t threads and 2 us for a fork and join, a row that runs on
-one thread all of its time; images are given to whole threads. That memory is shared is left out.
+Every row of a program is timed on one thread. A row that is cut into tiles takes, on p cores, the
+time of the largest share of its tiles and a fork and join of the threads, but not less than its
+tensors need to come from memory; a row that is not cut takes what it takes. Training shares the
+tiles of each row. In prediction the batch is parted, and each thread reads all weights. What the
+model assumes of a large machine: 300 GB/s, and 2 us for a fork and join, times the logarithm of the
+number of threads.
 """
 
 import math
+from functools import partial
 
 import common
 
-THREADS, MANY = 2, 64
-FORK = 2e-3  # milliseconds
-BATCHES = (8, 1)
-NETWORKS = [
-    "vgg16",
-    "resnet18",
-    "resnet50",
-    "googlenet",
-    "squeezenet1_1",
-    "alexnet",
-    "mobilenet_v2",
-    "vit_b_16",
-]
+BANDWIDTH = 300.0  # bytes per ns of a machine with many cores
+FORK = 2e3  # ns per doubling of the threads
+CORES = (8, 64)
+SWEEPS = 5
+TRAINED = ["LeNet-5 (20, 50 filters; 500 units), Adam", "ResNet-18 for 32 x 32 images, SGD"]
+PREDICTED = ["resnet18", "resnet50", "mobilenet_v2"]
 
 
-def row_times(run, repetitions):
-    """Milliseconds of every row of a bound program on one thread, the least of some."""
-    from skdeep.kernels.cpu import CPU
-
-    device, (table, *_) = CPU(), run.tables
-    rows = [table[k : k + 1].copy() for k in range(len(table))]
-    times = [[common.seconds(lambda r=r: device.run(r)) for r in rows] for _ in range(repetitions)]
-    return [1e3 * min(column) for column in zip(*times)]
-
-
-def modelled(run, times, threads):
-    """Milliseconds of one block of work whose tiles ``threads`` threads share."""
-    total = 0
-    for (_, tiles, parallel, *_), time in zip(run.tables[0], times):
-        total += time * math.ceil(tiles / threads) / tiles + FORK if parallel else time
-    return total
-
-
-def predicting(name, batch, repetitions):
-    """Lines for one network and batch."""
-    import networks
+def row_times(table):
+    """Nanoseconds of every row of a bound program on one thread: the least of some sweeps."""
     import numpy as np
 
-    from skdeep.features import find_network, random_weights
+    from skdeep.kernels import runner
 
-    architecture = find_network(name)
-    weights = random_weights(architecture.network())
-    shape = (batch, *architecture.input_shape)
-    images = np.random.default_rng(0).standard_normal(shape, np.float32)
-    runs = {
-        t: networks.skdeep_runner(architecture, weights, images, t, "float32")[0]
-        for t in (1, THREADS)
-    }
-    if not np.array_equal(*(run()[0].copy() for run in runs.values())):
-        raise SystemExit(f"{name}: the number of threads changes the result")
-    contenders = {
-        "1 thread": lambda: 1e3 * common.seconds(runs[1]),
-        common.SKDEEP: lambda: 1e3 * common.seconds(runs[THREADS]),
-    }
-    measured = common.alternate(contenders, repetitions)
-    targets = {"1 thread": 1.85} if batch > 1 else None
-    lines = common.compare(
-        f"{name}, batch {batch}, {THREADS} threads", "ms", measured, targets=targets
+    rows = [np.ascontiguousarray(table[r : r + 1]) for r in range(len(table))]
+    width = table.shape[1]
+    least = np.full(len(rows), np.inf)
+    for _ in range(SWEEPS):
+        for r, row in enumerate(rows):
+            walk = partial(runner.launch, runner.run_serial, row, 1, width)
+            least[r] = min(least[r], 1e9 * common.seconds(walk))
+    return least
+
+
+def row_bytes(program):
+    """Bytes of the tensors that each row names, each once."""
+    from skdeep.graph.tensor import Tensor
+
+    found = []
+    for op in program.order:
+        for row in op.rows():
+            tensors = {id(t): t for t in row.operands if isinstance(t, Tensor)}
+            found.append(4 * sum(t.size for t in tensors.values()))
+    return found
+
+
+def on_cores(program, table, times, cores):
+    """Modelled nanoseconds on so many cores, and the share of what limits it, by name."""
+    kinds = {"one tile, or too little work": 0.0, "fork and join": 0.0, "memory": 0.0,
+             "uneven tiles": 0.0, "tiles, evenly": 0.0}  # fmt: skip
+    parts = zip(times, table[:, 1], table[:, 2], row_bytes(program))
+    for time, tiles, parallel, size in parts:
+        if not parallel or cores == 1:
+            kinds["one tile, or too little work"] += time
+            continue
+        even = time / cores
+        largest = time * math.ceil(tiles / cores) / tiles
+        kinds["tiles, evenly"] += even
+        kinds["uneven tiles"] += largest - even
+        kinds["memory"] += max(0.0, size / BANDWIDTH - largest)
+        kinds["fork and join"] += FORK * math.log2(cores)
+    return sum(kinds.values()), kinds
+
+
+def line(what, speedup, target=""):
+    """One modelled or measured figure as a line of the table."""
+    return common.Comparison(what, "x one core", "", float("nan"), speedup, target=target)
+
+
+def shared_tiles(title, program, table, run, context, threads):
+    """Lines for a program whose rows are shared by the threads; ``run(n_threads)`` runs it."""
+    times = row_times(table)
+    total = float(times.sum())
+    measured = common.alternate(
+        {f"{n}": lambda n=n: common.seconds(lambda: run(n)) for n in (1, threads)},
+        context.repetitions,
     )
-    alone = lines[0].peer_value
-    if batch > 1:
-        images_each = {t: math.ceil(batch / min(t, batch)) / batch for t in (THREADS, MANY)}
-        expected = {t: alone * share for t, share in images_each.items()}
-    else:
-        times = row_times(runs[THREADS], repetitions)
-        expected = {t: modelled(runs[THREADS], times, t) for t in (THREADS, MANY)}
-    for threads, value in expected.items():
-        lines.append(
-            common.Comparison(
-                f"model: {name}, batch {batch}, {threads} threads",
-                "ms",
-                "1 thread",
-                alone,
-                value,
-                alone / value,
-            )
-        )
+    ratios = sorted(a / b for a, b in zip(measured["1"], measured[f"{threads}"]))
+    modelled = total / on_cores(program, table, times, threads)[0]
+    lines = [
+        line(f"{title}: {threads} cores, measured", ratios[len(ratios) // 2], "at least 1.85x"),
+        line(f"{title}: {threads} cores, by the model", modelled),
+    ]
+    for cores in CORES:
+        time, kinds = on_cores(program, table, times, cores)
+        shares = {k: v / time for k, v in kinds.items() if k != "tiles, evenly"}
+        limit = max(shares, key=shares.get)
+        what = f"{title}: {cores} cores, by the model; limited by {limit} ({shares[limit]:.0%})"
+        lines.append(line(what, total / time))
     return lines
 
 
-def measure(context):
-    from skdeep.features.networks import NETWORKS as known
+def training(name, context):
+    """Lines for a training step."""
+    import numpy as np
+    import training
 
-    names = [n for n in NETWORKS if n in known]
-    names = ["resnet18", "mobilenet_v2"] if context.quick else names
-    names = [n for n in names if not context.only or n in context.only]
-    cases = [(name, batch) for name in names for batch in BATCHES]
-    return [line for case in cases for line in predicting(*case, context.repetitions)]
+    parts, shape, optimizer, _, steps = training.NETWORKS[name]
+    learner, _ = training.trainer(parts, shape, optimizer)
+    rows = np.arange(training.BATCH, dtype=np.int32)[None].repeat(steps, axis=0)
+
+    def run(n_threads):
+        learner.run(rows, learner.optimizer.registers(learner.steps_done, steps, 0, 1), n_threads)
+
+    run(training.THREADS)
+    program = learner.build(training.BATCH)
+    table, _ = learner._table(training.BATCH)
+    title = f"training, {name}, batch {training.BATCH}"
+    return shared_tiles(title, program, table, run, context, training.THREADS)
+
+
+def prediction(name):
+    """Lines for batches that are parted over the cores."""
+    import networks
+
+    found, rates = [], {}
+    for rows in (1, 8):
+        case = {"network": name, "batch": rows}
+        run, predictor = networks.skdeep_runner(*networks.prepare(case), 1, "float32")
+        run()
+        rates[rows] = 1e9 * min(common.seconds(run) for _ in range(SWEEPS)) / rows
+    packed = 4 * predictor.static.size
+    for cores in CORES:
+        for rows in rates:
+            time = max(rows * rates[rows], cores * packed / BANDWIDTH)
+            limit = "memory" if time > rows * rates[rows] else "computing"
+            what = f"prediction, {name}, {rows} images per core: {cores} cores, by the model"
+            found.append(line(f"{what}; limited by {limit}", cores * rows * rates[rows] / time))
+    return found
+
+
+def measure(context):
+    found = []
+    for name in TRAINED:
+        found += training(name, context)
+    for name in PREDICTED[: 1 if context.quick else None]:
+        found += prediction(name)
+    return found
 
 
 if __name__ == "__main__":
-    common.main("scaling", __doc__, measure, threads=THREADS)
+    common.main("scaling", " ".join(__doc__.split()), measure, threads=2)
