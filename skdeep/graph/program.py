@@ -11,7 +11,7 @@ from .op import topological
 from .plan import plan_arena, storage
 from .tensor import Tensor
 
-OPERANDS = 36  # operands of one row at most
+OPERANDS = 44  # operands of one row at most
 # A row of less work (in ns) runs on one thread. A fork and join of threads takes about 2 us on idle
 # cores; when others compete for them, waits near 1 ms were seen.
 PARALLEL_ABOVE = 50_000

@@ -17,7 +17,7 @@ order.
 import numpy as np
 
 from .compiler import expand, inline, kernel
-from .dense import INFINITY, RUN, distance
+from .dense import INFINITY, distance
 from .gemm import ABSENT, LINE, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
 from .panels import count_panels, count_vectors, panel_first, panel_lanes, transpose_panel
 from .simd import VECTOR_BYTES, WIDTH, fill, load, load_f32, scratch, store_n
@@ -59,8 +59,7 @@ def taps_inside(position, step, taps, size):
     return low, max(low, min(taps, (size - 1 - position) // step + 1))
 
 
-@inline
-def interior(count, step_out, origin, step, taps, size):
+def full_range(count, step_out, origin, step, taps, size):
     """First and end of the outputs whose taps all lie inside."""
     start = 0 if origin >= 0 else (step_out - 1 - origin) // step_out
     room = size - 1 - origin - max(0, taps - 1) * step
@@ -68,10 +67,7 @@ def interior(count, step_out, origin, step, taps, size):
     return start, max(start, end)
 
 
-@inline
-def together(at, stop, inside):
-    """End of the outputs from ``at`` that are visited together: the interior, or one."""
-    return min(stop, inside[1]) if inside[0] <= at < inside[1] else at + 1
+interior = inline(full_range)
 
 
 @inline
@@ -87,35 +83,6 @@ def region_end(start, stop, origin, step_out, step, taps, size):
     return end
 
 
-@inline
-def put_pixels(table, rows, pixels, at, region, jumps):
-    """Put the next ``rows`` of the ``pixels`` left in a region into the table, the last one again
-    and again when there are too few. Returns where the pixel after them is.
-    """
-    source, target, i, j = at
-    i_start, i_end, j_start, j_end = region
-    if j + rows < j_end:
-        for m in range(rows):
-            put_row(table, m, target + m * jumps[1], source + m * jumps[0])
-        return source + rows * jumps[0], target + rows * jumps[1], i, j + rows
-    for m in range(rows):
-        put_row(table, m, target, source)
-        if m + 1 < pixels:
-            source += jumps[0]
-            target += jumps[1]
-            j += 1
-            if j == j_end:
-                j = j_start
-                source += jumps[2]
-                target += jumps[3]
-                i += 1
-                if i == i_end:
-                    i = i_start
-                    source += jumps[4]
-                    target += jumps[5]
-    return source, target, i, j
-
-
 @kernel
 def conv_rows(p, tile):
     """One phase of a convolution with packed weights, or of its input gradient.
@@ -123,97 +90,100 @@ def conv_rows(p, tile):
     p = [x, panels, bias, out, add, mask, low, high, n, h, w, c, groups, filters of a group, first
     output, bytes of an image, a row and a pixel of the outputs, then for each axis: outputs, taps,
     origin, step of the outputs, step of the taps; taps of all phases and of those before, images,
-    rows and panels of a tile].
+    rows and panels of a tile, first and end of the rows and of the columns that see all taps, rows
+    and columns of a slice of the taps, numbers of bands of rows, of batches of images, of chunks of
+    panels, of slices by rows and by columns].
 
-    x is (n, h, w, c); add and mask are like out. The taps are taken in slices of at most RUN terms,
-    or one by one, so that a slice of a panel stays in the L2 cache.
+    x is (n, h, w, c); add and mask are like out. The weights are one unbroken stream, of which a
+    slice is used by all pixels of a tile while the next one is asked for.
     """
-    x, panels, bias, out = p[0], p[1], p[2], p[3]
-    add, mask = distance(p[4], out), distance(p[5], out)
+    add, mask = distance(p[4], p[3]), distance(p[5], p[3])
     low, high = load_f32(p[6]), load_f32(p[7])
-    n, h, w, c, fg = p[8], p[9], p[10], p[11], p[13]
+    h, w, c, fg = p[9], p[10], p[11], p[13]
     cg = c // p[12]
-    rows_out, taps_h, origin_h, move_h, step_h = p[18], p[19], p[20], p[21], p[22]
+    taps_h, origin_h, move_h, step_h = p[19], p[20], p[21], p[22]
     columns, taps_w, origin_w, move_w, step_w = p[23], p[24], p[25], p[26], p[27]
 
-    bands = (rows_out + p[31] - 1) // p[31]
-    batches = (n + p[30] - 1) // p[30]
-    count = count_panels(fg)
-    chunks = (count + p[32] - 1) // p[32]
+    bands, batches, chunks, slices_h, slices_w = p[39], p[40], p[41], p[42], p[43]
     i_start = tile % bands * p[31]
-    i_stop = min(rows_out, i_start + p[31])
+    i_stop = min(p[18], i_start + p[31])
     n_start = tile // bands % batches * p[30]
-    images = min(n, n_start + p[30]) - n_start
-    group, chunk = tile // bands // batches // chunks, tile // bands // batches % chunks
-    x += 4 * (n_start * h * w * c + group * cg)
-    out += p[14] + n_start * p[15] + 4 * group * fg
-    panels += VECTOR_BYTES * group * p[28] * cg * count_vectors(fg)
-    bias += 4 * group * fg if bias != 0 else 0
+    images = min(p[8], n_start + p[30]) - n_start
+    part = tile // bands // batches
+    group, chunk = part // chunks, part % chunks
+    x = p[0] + 4 * (n_start * h * w * c + group * cg)
+    out = p[3] + p[14] + n_start * p[15] + 4 * group * fg
+    panels = p[1] + VECTOR_BYTES * group * p[28] * cg * count_vectors(fg)
+    bias = p[2] + 4 * group * fg
 
     joined = step_w == 1 and cg == c  # the taps of a row are one longer tap
-    inside_h = interior(rows_out, move_h, origin_h, step_h, taps_h, h)
-    inside_w = interior(columns, move_w, origin_w, step_w, taps_w, w)
-    slice_h = max(1, min(taps_h, RUN // max(1, cg * taps_w)))
-    slice_w = max(1, taps_w)
-    if slice_h * slice_w * cg > RUN:
-        slice_w = max(1, RUN // cg)
-    slices_w = max(1, (taps_w + slice_w - 1) // slice_w)
-    slices = max(1, (taps_h + slice_h - 1) // slice_h) * slices_w
+    image, row, pixel, move = p[15], p[16], p[17], 4 * c * move_w
     table = scratch(TABLE_BYTES)
-    for panel in range(chunk * p[32], min(count, (chunk + 1) * p[32])):
+    for panel in range(chunk * p[32], min(count_panels(fg), (chunk + 1) * p[32])):
         first, end = panel_first(fg, panel), panel_first(fg, panel + 1)
         column, vectors, lanes = VECTOR_BYTES * first, end - first, panel_lanes(fg, end)
         tap = VECTOR_BYTES * vectors * cg  # bytes of one tap in the panel
         weights = panels + p[28] * cg * column + p[29] * tap
-        for s in range(slices):
-            u_start, v_start = s // slices_w * slice_h, s % slices_w * slice_w
-            u_stop, v_stop = min(taps_h, u_start + slice_h), min(taps_w, v_start + slice_w)
-            final = s == slices - 1
+        for s in range(slices_h * slices_w):
+            u_start, v_start = s // slices_w * p[37], s % slices_w * p[38]
+            u_stop, v_stop = min(taps_h, u_start + p[37]), min(taps_w, v_start + p[38])
+            final = s + 1 == slices_h * slices_w
             so_far = add if s == 0 else 0
-            offset = bias + column if bias != 0 and s == 0 else 0
+            offset = bias + column if p[2] != 0 and s == 0 else 0
             closing = mask if final else ABSENT
-            lowest, highest = (low, high) if final else (-INFINITY, INFINITY)
-            ahead = weights + tap * (u_start * taps_w + v_start)
-            ahead_end = ahead
-            ahead += tap * (u_stop - u_start) * (v_stop - v_start)
-            ahead_end += 2 * (ahead - ahead_end)
+            lowest, highest = low if final else -INFINITY, high if final else INFINITY
+            bytes_here = tap * (u_stop - u_start) * (v_stop - v_start)
+            ahead = weights + tap * (u_start * taps_w + v_start) + bytes_here
+            enough = ahead + bytes_here
             i = i_start
             while i < i_stop:
-                i_end = together(i, i_stop, inside_h)
+                i_end = min(i_stop, p[34]) if p[33] <= i < p[34] else i + 1
                 y_in = i * move_h + origin_h
                 u, u_end = taps_inside(y_in, step_h, taps_h, h)
-                u, u_end = max(u, u_start), min(u_end, u_stop)
+                u = max(u, u_start)
+                nu = max(0, min(u_end, u_stop) - u)
                 j = 0
                 while j < columns:
-                    j_end = together(j, columns, inside_w)
+                    j_end = min(columns, p[36]) if p[35] <= j < p[36] else j + 1
                     x_in = j * move_w + origin_w
                     v, v_end = taps_inside(x_in, step_w, taps_w, w)
-                    v, v_end = max(v, v_start), min(v_end, v_stop)
-                    nu, nv, terms = max(0, u_end - u), max(0, v_end - v), cg
+                    v = max(v, v_start)
+                    nv, terms = max(0, min(v_end, v_stop) - v), cg
+                    begin = weights + tap * (u * taps_w + v)
                     if joined and nv > 0:
                         nv, terms = 1, nv * cg
-                    at = (
-                        x + 4 * ((y_in + u * step_h) * w + x_in + v * step_w) * c,
-                        out + column + i * p[16] + j * p[17],
-                        i, j,
-                    )  # fmt: skip
+                    source = x + 4 * ((y_in + u * step_h) * w + x_in + v * step_w) * c
+                    target = out + column + i * row + j * pixel
                     height, width = i_end - i, j_end - j
-                    jumps = (
-                        4 * c * move_w,
-                        p[17],
-                        4 * c * (w * move_h - width * move_w),
-                        p[16] - width * p[17],
-                        4 * c * w * (h - height * move_h),
-                        p[15] - height * p[16],
-                    )
-                    begin = weights + tap * (u * taps_w + v)
                     pixels = images * height * width
+                    across, down = width, height  # pixels left in the row, rows left in the image
                     while pixels > 0:
                         m = tile_rows(vectors, pixels)
-                        at = put_pixels(table, m, pixels, at, (i, i_end, j, j_end), jumps)
+                        if m < across:
+                            for k in range(m):
+                                put_row(table, k, target, source)
+                                target += pixel
+                                source += move
+                            across -= m
+                        else:
+                            for k in range(m):
+                                put_row(table, k, target, source)
+                                if k + 1 < pixels:
+                                    target += pixel
+                                    source += move
+                                    across -= 1
+                                    if across == 0:
+                                        across = width
+                                        target += row - width * pixel
+                                        source += 4 * c * w * move_h - width * move
+                                        down -= 1
+                                        if down == 0:
+                                            down = height
+                                            target += image - height * row
+                                            source += 4 * c * w * (h - height * move_h)
                         row_tile(m, vectors, table, begin, nu, 4 * c * w * step_h, tap * taps_w,
                                  nv, 4 * c * step_w, tap, terms, offset, so_far, closing, lowest,
-                                 highest, lanes, ahead if ahead < ahead_end else begin)  # fmt: skip
+                                 highest, lanes, ahead if ahead < enough else begin)  # fmt: skip
                         ahead += LINE // 2 * nu * nv * terms
                         pixels -= m
                     j = j_end
@@ -318,11 +288,11 @@ def conv_weights(p, tile):
         images = min(p[22], stop - begin)
         i = 0
         while i < oh:
-            i_end = together(i, oh, inside_h)
+            i_end = inside_h[1] if inside_h[0] <= i < inside_h[1] else i + 1
             u, u_end = taps_inside(i * sh - top, dh, kh, h)
             j = 0
             while j < ow:
-                j_end = together(j, ow, inside_w)
+                j_end = inside_w[1] if inside_w[0] <= j < inside_w[1] else j + 1
                 v, v_end = taps_inside(j * sw - left, dw, kw, w)
                 terms = (
                     images, 4 * h * w * c, 4 * oh * ow * f,

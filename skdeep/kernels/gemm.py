@@ -165,13 +165,16 @@ def _emit_row_tile(builder, rows, vectors, args):
         b = builder.add(builder.mul(u.index, bu), builder.mul(w.index, bv))
         b = builder.add(b, panel)
         now = builder.load(soon)
-        with _loop(builder, builder.ashr(run, _i64(1))) as pair:
-            k = builder.shl(pair.index, _i64(1))
-            _prefetch(builder, [builder.add(now, builder.mul(pair.index, _i64(LINE)))], 1)
+        unroll = 2 if rows > PARTS[0] else 1
+        with _loop(builder, builder.ashr(run, _i64(unroll - 1))) as turn:
+            k = builder.mul(turn.index, _i64(unroll))
+            _prefetch(builder, [builder.add(now, builder.mul(k, _i64(LINE // 2)))], 1)
             step(a, b, k)
-            step(a, b, builder.add(k, _i64(1)))
-        with builder.if_then(builder.trunc(run, I1)):
-            step(a, b, builder.sub(run, _i64(1)))
+            if unroll == 2:
+                step(a, b, builder.add(k, _i64(1)))
+        if unroll == 2:
+            with builder.if_then(builder.trunc(run, I1)):
+                step(a, b, builder.sub(run, _i64(1)))
         builder.store(builder.add(now, builder.mul(run, _i64(LINE // 2))), soon)
 
     with _present(builder, add):

@@ -10,9 +10,11 @@ from ..kernels.conv import (
     conv_pack_transposed,
     conv_rows,
     conv_weights,
+    full_range,
     sum_groups,
     tap_axis,
 )
+from ..kernels.dense import RUN
 from ..kernels.panels import pack_panels, panel_count, panel_floats
 from .dense import RATE, clamp_gradient, product
 from .depthwise import DepthwiseConv2D
@@ -93,6 +95,15 @@ def _cut(n, height, width, panels, image_bytes, work, padded):
     return 1, rows, max(1, panels * bands * tiles // wanted)
 
 
+def _slices(taps_h, taps_w, channels):
+    """Rows and columns of taps that are taken at a time, RUN terms at most where there are more."""
+    rows = max(1, min(taps_h, RUN // max(1, channels * taps_w)))
+    if rows * taps_w * channels <= RUN:
+        return rows, max(1, taps_w)
+    parts = math.ceil(taps_w / max(1, RUN // channels))
+    return 1, math.ceil(taps_w / parts)
+
+
 def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within=None):
     """The rows of a forward convolution or of an input gradient: one for each phase."""
     if kernel == op.stride == (1, 1) and op.groups == 1 and not any(map(any, op.padding)):
@@ -120,8 +131,9 @@ def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within
             if height > 0 and width > 0:
                 work = 2 * n * height * width * max(1, taps) * c * fg / RATE
                 images, band, some = _cut(n, height, width, count, 4 * h * w * c, work, padded)
-                tiles = math.ceil(height / band) * math.ceil(n / images)
-                tiles *= op.groups * math.ceil(count / some)
+                parts = [math.ceil(a / b) for a, b in ((height, band), (n, images), (count, some))]
+                slices = _slices(taps_h, taps_w, c // op.groups)
+                tiles = math.prod(parts) * op.groups
                 operands = [
                     x, panels, bias, out, add, mask, float(low), float(high), n, h, w, c,
                     op.groups, fg, pixel * (rh * ow + rw), pixel * oh * ow,
@@ -129,6 +141,10 @@ def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within
                     height, taps_h, origin_h, move_h, step_h,
                     width, taps_w, origin_w, move_w, step_w,
                     math.prod(kernel), before, images, band, some,
+                    *full_range(height, move_h, origin_h, step_h, taps_h, h),
+                    *full_range(width, move_w, origin_w, step_w, taps_w, w),
+                    *slices, *parts,
+                    max(1, math.ceil(taps_h / slices[0])), max(1, math.ceil(taps_w / slices[1])),
                 ]  # fmt: skip
                 rows.append(Row(conv_rows.name, operands, tiles, work))
             before += taps
