@@ -69,8 +69,29 @@ def program(outputs, feeds):
     def run():
         device.run(chain, 1)
 
-    run.copies = CHAIN
+    run.copies, run.memories = CHAIN, memories  # which must live as long
     return run, values
+
+
+def packed_once(tensor, feeds):
+    """The graph with packed weights as leaves, as a network keeps them, and their values."""
+    import numpy as np
+
+    from skdeep.graph.passes import rewrite
+    from skdeep.graph.program import evaluate
+    from skdeep.graph.tensor import Tensor
+
+    feeds = dict(feeds)
+
+    def rule(op, inputs, uses):
+        if not type(op).__name__.startswith("Pack"):
+            return None
+        (panels,) = evaluate([op.output], {t: feeds[t] for t in op.inputs}, guard=False)
+        leaf = Tensor(op.output.shape)
+        feeds[leaf] = np.asarray(panels)
+        return [leaf]
+
+    return rewrite([tensor], rule), feeds
 
 
 def agree(name, ours, theirs):
@@ -239,6 +260,72 @@ def depthwise_gradients(context, batch):
     return found
 
 
+def blocks(context, batch):
+    """Inverted residual blocks: 1x1, depthwise, 1x1, with ReLU6 between them."""
+    import numpy as np
+    import torch
+
+    from skdeep import ops
+    from skdeep.graph import passes
+    from skdeep.graph.tensor import Tensor
+
+    F, rng, found = torch.nn.functional, np.random.default_rng(0), []
+    for c, e, f, size, s in BLOCKS:
+        x = rng.standard_normal((batch, size, size, c)).astype(np.float32)
+        shapes = [(1, 1, c, e), (e,), (3, 3, 1, e), (e,), (1, 1, e, f), (f,)]
+        scales = [c**-0.5, 0.1, 0.3, 0.1, e**-0.5, 0.1]
+        arrays = [k * rng.standard_normal(a).astype(np.float32) for a, k in zip(shapes, scales)]
+        leaves = [Tensor(a.shape) for a in (x, *arrays)]
+
+        def build(y, w1, b1, wd, bd, w2, b2, s=s, e=e):
+            z = ops.clip(ops.conv2d(y, w1, b1), 0.0, 6.0)
+            z = ops.clip(ops.conv2d(z, wd, bd, stride=s, padding=1, groups=e), 0.0, 6.0)
+            z = ops.conv2d(z, w2, b2)
+            return z + y if z.shape == y.shape else z
+
+        (y,) = passes.optimize([build(*leaves)], training=False)
+        run, values = program(*packed_once(y, dict(zip(leaves, (x, *arrays)))))
+        run()
+        tx = channels_first(x)
+        last = [
+            torch.from_numpy(a.transpose(3, 2, 0, 1).copy() if a.ndim == 4 else a) for a in arrays
+        ]
+        last = [a.to(memory_format=torch.channels_last) if a.ndim == 4 else a for a in last]
+
+        def eager(tx=tx, last=last, s=s, c=c, e=e, f=f):
+            w1, b1, wd, bd, w2, b2 = last
+            y = F.relu6(F.conv2d(tx, w1, b1), inplace=True)
+            y = F.relu6(F.conv2d(y, wd, bd, s, 1, 1, e), inplace=True)
+            y = F.conv2d(y, w2, b2)
+            return y + tx if s == 1 and c == f else y
+
+        def chain(opset, y, last=last, s=s, c=c, e=e, f=f):
+            w1, b1, wd, bd, w2, b2 = [a.contiguous().numpy() for a in last]
+
+            def shift(y, b):
+                return opset.add(y, opset.constant(b.reshape(1, -1, 1, 1)))
+
+            z = opset.convolution(y, opset.constant(w1), [1, 1], [0, 0], [0, 0], [1, 1])
+            z = opset.clamp(shift(z, b1), 0.0, 6.0)
+            kernel = opset.constant(wd.reshape(e, 1, 1, 3, 3))
+            z = opset.group_convolution(z, kernel, [s, s], [1, 1], [1, 1], [1, 1])
+            z = opset.clamp(shift(z, bd), 0.0, 6.0)
+            z = opset.convolution(z, opset.constant(w2), [1, 1], [0, 0], [0, 0], [1, 1])
+            z = shift(z, b2)
+            return opset.add(z, y) if s == 1 and c == f else z
+
+        name = f"block {c}-{e}-{f}@{size}{' stride 2' if s == 2 else ''}, batch {batch}"
+        agree(name, values()[0], inference(eager)().permute(0, 2, 3, 1).numpy())
+        contenders = timed({"peer: PyTorch channels_last": inference(eager), common.SKDEEP: run})
+        shape = list(tx.shape)
+        if s == 1 and c == f:
+            contenders["peer: OpenVINO, in a chain"] = openvino_layer(chain, shape)
+        else:
+            contenders |= timed({"peer: OpenVINO": openvino_model(chain, shape)})
+        found += lines(context, name, contenders, 1.2)
+    return found
+
+
 def pooling(context, batch):
     """Forward."""
     import numpy as np
@@ -322,6 +409,7 @@ def pooling_gradients(context):
 PARTS = {
     "depthwise": depthwise,
     "depthwise gradients": depthwise_gradients,
+    "blocks": blocks,
     "pooling": pooling,
 }
 

@@ -128,6 +128,30 @@ class TestMaxPool:
         want = naive_max(x, (3, 3), (2, 2), ((1, 1), (1, 1)), False)
         np.testing.assert_array_equal(one[0], want.astype(np.float32))
 
+    @pytest.mark.parametrize("channels", [1, 3, 6, 15, 16, 17, 20, 50])
+    @pytest.mark.parametrize("shape", [(4, 6), (5, 9), (28, 28), (2, 2), (9, 3)])
+    @pytest.mark.parametrize("window", [(2, 2, 0), (3, 3, 1), (3, 2, 1), ((2, 1), (2, 1), 0)])
+    def test_gradients_of_few_channels(self, window, shape, channels):
+        """Vectors that cover several pixels stay within the image, its rows and its tiles."""
+        size, stride, padding = window
+        x = distinct(3, *shape, channels)
+        t = leaf(x)
+        y = ops.max_pool2d(t, size, stride, padding, True)
+        dy = np.random.default_rng(0).standard_normal(y.shape).astype(np.float32)
+        seed = leaf(dy)
+        (dx,) = gradients(y, [t], seed=seed)
+        one, two = (evaluate([dx], {t: x, seed: dy}, n_threads=n)[0] for n in (1, 2))
+        assert one.tobytes() == two.tobytes()
+        (kh, kw), (sh, sw) = (2 * (v,) if isinstance(v, int) else v for v in (size, stride))
+        want = np.zeros(x.shape)
+        for n, i, j, c in np.ndindex(y.shape):
+            i0, j0 = i * sh - padding, j * sw - padding
+            rows, columns = slice(max(0, i0), i0 + kh), slice(max(0, j0), j0 + kw)
+            window = x[n, rows, columns, c]
+            p, q = np.unravel_index(window.argmax(), window.shape)
+            want[n, max(0, i0) + p, max(0, j0) + q, c] += dy[n, i, j, c]
+        np.testing.assert_allclose(one, want, rtol=1e-6, atol=1e-6)
+
     def test_prediction_stores_no_taps(self):
         x = Tensor((2, 8, 8, 3))
         y = ops.max_pool2d(x, 2)
@@ -171,7 +195,9 @@ class TestAveragePool:
 
 
 class TestGlobal:
-    @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 7, 7, 70), (2, 5, 1, 3), (2, 4, 6, 16)])
+    @pytest.mark.parametrize(
+        "shape", [(1, 1, 1, 1), (3, 7, 7, 70), (2, 5, 1, 3), (2, 4, 6, 16), (1, 4, 2, 1024)]
+    )
     def test_over_all_pixels(self, shape):
         x = distinct(*shape)
         check_op(ops.global_max_pool2d, [x], lambda x: x.max(axis=(1, 2)), rtol=1e-6)

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .compiler import inline, kernel
+from .compiler import expand, inline, kernel
 from .simd import (
     I32,
     VI,
@@ -36,6 +36,7 @@ from .simd import (
 )
 
 TILE = 16384  # elements a tile reads, about
+PAGE, LARGE = 4096, 4  # pixels so far apart, and windows of so many rows, go row by row
 FEW = 8  # with so few channels the gradient of the maximum is scattered one by one
 
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -195,9 +196,15 @@ def max_pool(p, tile):
 
 
 @inline
-def mean_block(x, y, row, column, step, lanes, y_step, p0, p1, q0, q1, factor):
-    """Sums of four vectors ``step`` bytes apart, row of the window by row, times ``factor``."""
+def mean_block(x, y, row, column, step, lanes, y_step, p0, p1, q0, q1, more, factor):
+    """Sums of four vectors ``step`` bytes apart, row of the window by row, times ``factor``.
+
+    With ``more`` they go on from what y holds.
+    """
     t0, t1, t2, t3 = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
+    if more:
+        t0, t1 = load(y), load(y + y_step)
+        t2, t3 = load(y + 2 * y_step), load(y + 3 * y_step)
     for p in range(p0, p1):
         s0, s1, s2, s3 = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
         for q in range(q0, q1):
@@ -212,9 +219,9 @@ def mean_block(x, y, row, column, step, lanes, y_step, p0, p1, q0, q1, factor):
 
 
 @inline
-def mean_vector(x, y, row, column, lanes, p0, p1, q0, q1, factor):
+def mean_vector(x, y, row, column, lanes, p0, p1, q0, q1, more, factor):
     """The same for one vector."""
-    total = fill(ZERO)
+    total = load(y) if more else fill(ZERO)
     for p in range(p0, p1):
         part = fill(ZERO)
         for q in range(q0, q1):
@@ -246,17 +253,22 @@ def average_pool(p, tile):
             x = p[0] + (n * h + i0) * row + j0 * column
             y = p[1] + 4 * (r * across + j) * c
             pixels = c <= WIDTH and j + 4 <= across and j0 >= 0 and j0 + 3 * sw + kw <= w
-            k = 0
-            while k < c:
-                if pixels or k + 4 * WIDTH <= c:
-                    mean_block(x + 4 * k, y + 4 * k, row, column,
-                               sw * column if pixels else step, min(c, WIDTH),
-                               column if pixels else step, p0, p1, q0, q1, factor)  # fmt: skip
-                    k += 4 * WIDTH
-                else:
-                    mean_vector(x + 4 * k, y + 4 * k, row, column, min(WIDTH, c - k),
-                                p0, p1, q0, q1, factor)  # fmt: skip
-                    k += WIDTH
+            # Pixels a multiple of a page apart compete for a few lines of the cache: row by row.
+            rows = 1 if column % PAGE == 0 and p1 - p0 >= LARGE else max(1, p1 - p0)
+            for u in range(p0, p1, rows):
+                last = ONE if u + rows < p1 else factor
+                k = 0
+                while k < c:
+                    if pixels or k + 4 * WIDTH <= c:
+                        mean_block(x + 4 * k, y + 4 * k, row, column,
+                                   sw * column if pixels else step, min(c, WIDTH),
+                                   column if pixels else step, u, u + rows, q0, q1, u > p0,
+                                   last)  # fmt: skip
+                        k += 4 * WIDTH
+                    else:
+                        mean_vector(x + 4 * k, y + 4 * k, row, column, min(WIDTH, c - k), u,
+                                    u + rows, q0, q1, u > p0, last)  # fmt: skip
+                        k += WIDTH
             j += 4 if pixels else 1
 
 
@@ -280,6 +292,55 @@ def put(address, value, lanes):
         store_n(address, value, lanes)
 
 
+@inline
+def share_three(dy, index, pick, tap, factor, sums):
+    """Add what a window gives three pixels side by side, the first of them at ``tap``."""
+    if pick:
+        value = load(dy)
+        return (
+            sums[0] + where(equals_whole(index, tap), value, ZERO),
+            sums[1] + where(equals_whole(index, tap + 1), value, ZERO),
+            sums[2] + where(equals_whole(index, tap + 2), value, ZERO),
+        )
+    value = load(dy) * factor
+    return sums[0] + value, sums[1] + value, sums[2] + value
+
+
+@expand
+def three_by_two(dy, index, dx, i, h, w, c, down, across, kh, sh, top, left, bottom, right, padded):
+    """One row of dx for windows three pixels wide and two apart: a window is read once.
+
+    A pixel is in the middle of a window, or the last of one and the first of the next.
+    """
+    pick, factor = index != 0, ONE
+    a0, a1 = window_range(i + top, kh, sh, down)
+    none = fill(ZERO)
+    for block in range(0, c, WIDTH):
+        k, lanes = 4 * max(0, min(block, c - WIDTH)), min(c, WIDTH)
+        before = none
+        at, to = 4 * a0 * across * c + k, dx - 4 * left * c + k
+        for j in range(-left, 2 * across - left, 2):
+            sums = none, none, none
+            o = at
+            for a in range(a0, a1):
+                if not pick:
+                    high = counted(a * sh - top, kh, h, top, bottom, padded)
+                    factor = ONE / np.float32(high * counted(j, 3, w, left, right, padded))
+                sums = share_three(dy + o, index + o, pick, (i + top - a * sh) * 3, factor, sums)
+                o += 4 * across * c
+            if j >= 0:
+                put(to, before + sums[0], lanes)
+            if 0 <= j + 1 < w:
+                put(to + 4 * c, sums[1], lanes)
+            before = sums[2]
+            at += 4 * c
+            to += 8 * c
+        for _ in range(2 * across - left, w):
+            put(to, before, lanes)
+            before = none
+            to += 4 * c
+
+
 @kernel
 def pool_grad(p, tile):
     """dx[n, i, j, c] = sum over the windows that contain (i, j) of what they give it.
@@ -292,6 +353,11 @@ def pool_grad(p, tile):
     step, pick, factor = 4 * WIDTH, p[1] != 0, ONE
     for r in range(tile * p[18], min(p[3], (tile + 1) * p[18])):
         n, i = r // h, r % h
+        if kw == 3 and sw == 2:
+            image = 4 * n * down * across * c
+            three_by_two(p[0] + image, p[1] + image if pick else 0, p[2] + 4 * r * w * c, i, h, w,
+                         c, down, across, kh, sh, top, left, p[15], p[16], p[17])  # fmt: skip
+            continue
         a0, a1 = window_range(i + top, kh, sh, down)
         b0, b1 = 0, 0
         for j in range(w):
@@ -332,6 +398,34 @@ def pool_grad(p, tile):
                     k += WIDTH
 
 
+@inline
+def inside_apart(dy, index, dx, row, c, windows, kh, kw, factor):
+    """Windows side by side that lie within the image and touch one another, dx row by row.
+
+    With few channels a vector of dx covers the next pixels too; these are written after it, but
+    for the end of the last row, which the caller writes.
+    """
+    pick = index != 0
+    last = max(0, c - WIDTH)
+    for p in range(kh):
+        at, to = 0, dx + p * row
+        for _ in range(windows):
+            for k in range(0, c, WIDTH):
+                o = at + 4 * min(k, last)
+                value = load(dy + o)
+                if pick:
+                    tap = p * kw
+                    for q in range(kw):
+                        chosen = where(equals_whole(index + o, tap + q), value, ZERO)
+                        store(to + 4 * (q * c + min(k, last)), chosen)
+                else:
+                    value = value * factor
+                    for q in range(kw):
+                        store(to + 4 * (q * c + min(k, last)), value)
+            at += 4 * c
+            to += 4 * kw * c
+
+
 @kernel
 def pool_grad_apart(p, tile):
     """The same for windows that do not overlap; each also clears the pixels up to the next one.
@@ -342,12 +436,28 @@ def pool_grad_apart(p, tile):
     h, w, c, down, across = p[4], p[5], p[6], p[7], p[8]
     kh, kw, sh, sw, top, left = p[9], p[10], p[11], p[12], p[13], p[14]
     pick, factor, zero = p[1] != 0, ONE, fill(ZERO)
-    for r in range(tile * p[18], min(p[3], (tile + 1) * p[18])):
+    # Windows of a row that lie within the image, less those whose vectors would leave the tensor.
+    whole, whole_end = (left + sw - 1) // sw, min(across, (w + left) // sw)
+    if sw != kw or sh != kh or (c < WIDTH and c * w < WIDTH):
+        whole_end = whole
+    spill = (WIDTH - 1) // (c * sw) + 1 if c < WIDTH else 0
+    stop = min(p[3], (tile + 1) * p[18])
+    for r in range(tile * p[18], stop):
         n, a = r // down, r % down
         i0 = a * sh - top
         i1, i2 = max(0, i0), (h if a + 1 == down else i0 + sh)
         high = counted(i0, kh, h, top, p[15], p[17])
+        first, end = whole, whole_end - (spill if r + 1 == stop else 0)
+        if i0 < 0 or i0 + kh > h or end <= first:
+            first, end = 0, 0
+        else:
+            at = 4 * (r * across + first) * c
+            inside_apart(p[0] + at, p[1] + at if pick else 0,
+                         p[2] + 4 * ((n * h + i0) * w + first * sw - left) * c, 4 * w * c, c,
+                         end - first, kh, kw, ONE / np.float32(kh * kw))  # fmt: skip
         for b in range(across):
+            if first <= b < end and b + 1 < across and i2 == i0 + kh:
+                continue
             j0 = b * sw - left
             j1, j2 = max(0, j0), (w if b + 1 == across else j0 + sw)
             if not pick:

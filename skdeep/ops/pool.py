@@ -253,7 +253,7 @@ class _PoolGrad(Op):
         dx = self.output
         n, h, w, c = dx.shape
         overlap = self.stride[0] < self.size[0] or self.stride[1] < self.size[1]
-        if taps and c <= FEW:
+        if taps and c <= FEW and overlap:
             block, tiles = _tiles(n, h * w * c)
             operands = [dy, *taps, dx, n, *_grid(dx, self), block]
             return [Row("max_pool_grad_few", operands, tiles, dy.size * 2 + 0.2 * dx.size)]
