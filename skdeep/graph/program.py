@@ -12,7 +12,7 @@ from .plan import plan_arena, storage
 from .tensor import Tensor
 
 OPERANDS = 36  # operands of one row at most
-# A row of less work (in ns) runs on one thread. Handing it to others takes under 1 us in training and
+# A row of less work (in ns) runs on one thread. Handing it over takes under 1 us in training and
 # about 2 us elsewhere, on idle cores; a LeNet step gained 3 % by 20 us instead of 50.
 PARALLEL_ABOVE = 20_000
 
