@@ -114,8 +114,8 @@ def test_parallel_and_serial_loops_agree(threads):
     table = np.zeros((0, runner.HEADER + 4), np.int64)
     values, orders = np.ones((2, 3), np.int32), np.ones((2, 5), np.int32)
     registers, index, losses = np.zeros(3, np.int32), np.zeros(5, np.int32), np.zeros(2)
-    run = runner.steps_parallel if threads == 2 else CPU().run_steps
-    assert run(table, registers, values, index, orders, loss, losses) == 2
+    arguments = (table, registers, values, index, orders, loss, losses)
+    assert runner.steps(*arguments, team=threads) == 2
     assert registers.tolist() == [1, 1, 1] and index.tolist() == [1] * 5
     assert losses.tolist() == [2.0, 2.0]
 

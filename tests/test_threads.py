@@ -14,6 +14,8 @@ from sklearn.base import clone
 import skdeep
 from skdeep import NeuralNetClassifier, NeuralNetRegressor
 from skdeep.kernels import cpu, runner
+from skdeep.kernels.compiler import KERNELS
+from skdeep.kernels.optimizers import CHUNK
 from skdeep.layers import BatchNorm, Conv2D, Dense, Dropout, GlobalAveragePool2D, MaxPool2D
 from skdeep.training import LBFGS, SGD
 
@@ -56,8 +58,14 @@ def parallel_runs(monkeypatch):
 
         return call
 
-    for name in ("steps_parallel", "blocks_parallel"):
-        monkeypatch.setattr(runner, name, counted(name))
+    def steps(*args, team):
+        if team > 1:
+            entered.append("steps")
+        return alone(*args, team=team)
+
+    alone = runner.steps
+    monkeypatch.setattr(runner, "steps", steps)
+    monkeypatch.setattr(runner, "blocks_parallel", counted("blocks_parallel"))
     return entered
 
 
@@ -68,10 +76,29 @@ def test_any_number_of_threads_gives_the_same_bits(name, parallel_runs):
     two = bits(net(name, n_threads=2).fit(X, Y))
     assert two == one
     if cpu.available_threads() > 1:
-        assert set(parallel_runs) == {"steps_parallel", "blocks_parallel"}
+        assert set(parallel_runs) == {"steps", "blocks_parallel"}
     skdeep.set_config(n_threads=1)
     assert bits(net(name).fit(X, Y)) == one
     assert bits(net(name, n_threads=1000).fit(X, Y)) == one
+
+
+@pytest.mark.parametrize("team", [1, 2, 3, 8])
+def test_a_team_does_every_tile_once(team):
+    """Rows of many tiles and of few, one after another, whatever the number of cores."""
+    steps, tiles = 5, [1, 2, 3, 7, 100] * 20
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    weights, partial = np.ones(max(tiles) * CHUNK, np.float32), np.zeros(max(tiles), np.float32)
+    counts = [np.zeros(n * CHUNK, np.float32) for n in tiles]
+    table = np.zeros((len(tiles), runner.HEADER + 6), np.int64)
+    for row, n, count in zip(table, tiles, counts):  # count += 1
+        row[:3] = KERNELS["penalty"].address, n, n > 1
+        row[4:9] = [a.ctypes.data for a in (weights, count, partial, one, zero)]
+        row[9] = count.size
+    nothing, loss, losses = np.zeros((steps, 0), np.int32), np.zeros(1, np.float32), np.ones(steps)
+    arguments = (nothing[0], nothing, nothing[0], nothing, loss, losses)
+    assert runner.steps(table, *arguments, team=team) == steps
+    assert all((count == steps).all() for count in counts)
+    assert (losses == 0).all()
 
 
 def test_lbfgs_and_validation_give_the_same_bits():

@@ -21,6 +21,7 @@ from skdeep.graph.differentiate import gradients
 from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
 from skdeep.layers import BatchNorm, Dense, Dropout
+from skdeep.ops.optimizers import AdamUpdate
 from skdeep.training import (
     LBFGS,
     SGD,
@@ -670,3 +671,23 @@ def test_lbfgs_settles_batch_norm():
     with pytest.warns(ConvergenceWarning):
         net.fit(X, y)
     assert log_loss(y, net.predict_proba(X)) == pytest.approx(net.history_[-1]["train_loss"], 1e-2)
+
+
+def test_adam_is_exact_to_a_few_units_of_rounding_for_gradients_of_any_size():
+    rng = np.random.default_rng(0)
+    n, rate, beta_1, beta_2, epsilon = 1003, 1e-2, 0.75, 0.5, 1e-8
+    w = np.zeros(n, np.float32)
+    g = (10.0 ** rng.uniform(-30, 15, n) * rng.choice([-1, 1], n)).astype(np.float32)
+    g[::50] = 0
+    m, v = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    registers = np.zeros(16, np.int32)
+    registers[2:7] = np.array([rate, beta_1, beta_2, epsilon, 0], np.float32).view(np.int32)
+    leaves = [Tensor((n,)) for _ in range(4)]
+    settings = Tensor((16,), "int32")
+    done = AdamUpdate(*leaves, settings, None).output
+    evaluate([done], {**dict(zip(leaves, (w, g, m, v))), settings: registers}, guard=False)
+    g = g.astype(np.float64)
+    expected = -rate * (1 - beta_1) * g / (np.sqrt((1 - beta_2) * g**2) + epsilon)
+    visible = np.abs(g) > 1e-17  # float32 squares of smaller ones vanish, beside epsilon too
+    np.testing.assert_allclose(w[visible], expected[visible], rtol=6e-7)
+    np.testing.assert_allclose(w[~visible], expected[~visible], atol=1e-9)

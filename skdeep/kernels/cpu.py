@@ -137,27 +137,8 @@ class CPU:
 
     def run_steps(self, table, registers, values, index, orders, loss, losses, n_threads=1):
         """Walk a training program once per row of ``orders``; returns the number of steps done."""
-        args = (table, registers, values, index, orders, loss, losses)
-        if n_threads > 1 and table[:, 2].any() and _may_run_parallel():
-            with _threads(n_threads):
-                return runner.steps_parallel(*args)
-        done = np.zeros(1, np.int64)
-        runner.launch(
-            runner.steps_serial,
-            table,
-            *table.shape,
-            registers,
-            values,
-            values.shape[1],
-            index,
-            orders,
-            orders.shape[1],
-            loss,
-            losses,
-            len(orders),
-            done,
-        )
-        return int(done[0])
+        team = n_threads if table[:, 2].any() else 1
+        return runner.steps(table, registers, values, index, orders, loss, losses, team=team)
 
     def run_blocks(self, tables, registers, block, first, last, n_threads=1):
         """Run blocks of rows, one table per thread; one after another where there is one table.

@@ -370,6 +370,37 @@ absolute = _unary("fabs", "absolute", "Absolute value.")
 round_even = _unary("roundeven", "round_even", "Nearest integer, ties to even.")
 
 
+def _estimate(name, exact, doc):
+    """An instruction of 14 bits where there is one, or the exact value."""
+    lanes = ir.IntType(16)
+
+    def typing(typingctx, a):
+        def emit(context, builder, sig, args):
+            if isa.current().name != "avx512":
+                return exact(builder, args[0])
+            kind = ir.FunctionType(V, [V, V, lanes])
+            symbol = f"llvm.x86.avx512.{name}14.ps.512"
+            function = cgutils.get_or_insert_function(builder.module, kind, symbol)
+            return builder.call(function, [args[0], args[0], ir.Constant(lanes, -1)])
+
+        return vec(vec), emit
+
+    typing.__name__, typing.__doc__ = f"estimate_{name}", doc
+    return intrinsic(typing)
+
+
+def _one_over(builder, x):
+    return builder.fdiv(ir.Constant(V, [1.0] * WIDTH), x)
+
+
+estimate_rcp = _estimate("rcp", _one_over, "1 / x, to 14 bits at least.")
+estimate_rsqrt = _estimate(
+    "rsqrt",
+    lambda builder, x: _one_over(builder, call_llvm(builder, f"llvm.sqrt.v{WIDTH}f32", V, x)),
+    "1 / sqrt(x), to 14 bits at least.",
+)
+
+
 @intrinsic
 def first(typingctx, value, n, other):
     """The first ``n`` lanes of ``value``, the float32 ``other`` in the rest."""
