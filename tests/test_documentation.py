@@ -65,3 +65,11 @@ def test_page_on_operations(tmp_path, run_python):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source, encoding="utf-8")
     run_python(ADD_OPERATION.format(folder=tmp_path.as_posix(), tests=str(Path(__file__).parent)))
+
+
+def test_the_page_of_kernels_lists_them_all():
+    from skdeep.cli.warmup import compilable
+
+    lines = (DOCS / "kernels.md").read_text().splitlines()
+    listed = {line.split("`")[1] for line in lines if line.startswith("| `")}
+    assert listed == set(compilable()), "run benchmarks/kernels.py"
