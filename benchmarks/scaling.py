@@ -2,10 +2,10 @@
 
 Every row of a program is timed on one thread. A row that is cut into tiles takes, on p cores, the
 time of the largest share of its tiles and a fork and join of the threads, but not less than its
-tensors need to come from memory; a row that is not cut takes what it takes. Training shares the
-tiles of each row. In prediction the batch is parted, and each thread reads all weights. What the
-model assumes of a large machine: 300 GB/s, and 2 us for a fork and join, times the logarithm of the
-number of threads.
+tensors need to come from memory; a row that is not cut takes what it takes. Training, and the
+prediction of a single image, share the tiles of each row. In the prediction of many the batch is
+parted, and each thread reads all weights. What the model assumes of a large machine: 300 GB/s, and
+2 us for a fork and join, times the logarithm of the number of threads.
 """
 
 import math
@@ -95,7 +95,7 @@ def shared_tiles(title, program, table, run, context, threads):
     return lines
 
 
-def training(name, context):
+def learning(name, context):
     """Lines for a training step."""
     import numpy as np
     import training
@@ -112,6 +112,24 @@ def training(name, context):
     table, _ = learner._table(training.BATCH)
     title = f"training, {name}, batch {training.BATCH}"
     return shared_tiles(title, program, table, run, context, training.THREADS)
+
+
+def single_image(name, context, threads):
+    """Lines for one image, whose tiles all threads share."""
+    import networks
+
+    from skdeep.kernels.cpu import CPU
+
+    case = {"network": name, "batch": 1}
+    run, predictor = networks.skdeep_runner(*networks.prepare(case), threads, "float32")
+    run()
+    table = run.tables[0]
+
+    def walk(n_threads):
+        CPU().run(table, n_threads)
+
+    title = f"prediction, {name}, one image"
+    return shared_tiles(title, predictor.program, table, walk, context, threads)
 
 
 def prediction(name):
@@ -135,11 +153,13 @@ def prediction(name):
 
 
 def measure(context):
+    import training
+
     found = []
     for name in TRAINED:
-        found += training(name, context)
+        found += learning(name, context)
     for name in PREDICTED[: 1 if context.quick else None]:
-        found += prediction(name)
+        found += single_image(name, context, training.THREADS) + prediction(name)
     return found
 
 
