@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skdeep.graph.differentiate import gradients
+from skdeep.graph.passes import optimize
 from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
 from skdeep.ops import pool as ops
+from skdeep.ops import relu, tanh
 
 few = settings(max_examples=40, deadline=None)
 
@@ -166,6 +168,35 @@ class TestMaxPool:
         for k in range(9):
             alone = run(lambda t: ops.average_pool2d(t, 3, 2, 1), [x[k : k + 1]])
             assert alone.tobytes() == whole[k : k + 1].tobytes()
+
+    @few
+    @given(windows())
+    def test_lower_bound(self, case):
+        """As a clamp in front, with a gradient of its own."""
+        shape, (size, stride, padding), ceil_mode = case
+        x, low = distinct(*shape), 0.005
+        check_op(
+            lambda x: (
+                ops.MaxPool2D(
+                    x, low=low, **ops._windows("test", x, size, stride, padding, ceil_mode)
+                ).output
+            ),
+            [x],
+            lambda x: np.maximum(naive_max(x, size, stride, padding, ceil_mode), low),
+        )
+
+    @pytest.mark.parametrize("c", [3, 20, 70])
+    def test_relu_in_front_is_fused_in_training(self, c):
+        x, dy = distinct(2, 6, 6, c), distinct(2, 3, 3, c, seed=1)
+        tx, seed = leaf(x), leaf(dy)
+        plain = ops.max_pool2d(relu(tanh(tx)), 2)
+        (fused,) = optimize([plain], training=True)
+        assert fused.op.low == 0 and type(fused.op.inputs[0].op).__name__ == "Tanh"
+        both = [[y, *gradients(y, [tx], seed=seed)] for y in (plain, fused)]
+        for a, b in zip(*(evaluate(outputs, {tx: x, seed: dy}) for outputs in both)):
+            np.testing.assert_array_equal(a, b)
+        (kept,) = optimize([plain], training=False)
+        assert kept.op.low < 0
 
 
 class TestAveragePool:

@@ -75,6 +75,16 @@ def fuse_activation(op, inputs, uses):
     return source.like(*source.inputs, **limits).outputs
 
 
+def fuse_pool(op, inputs, uses):
+    """Relu in front of max pooling becomes its lower bound; the gradient then needs no mask."""
+    if type(op).__name__ != "MaxPool2D" or uses(op.inputs[0]) != 1:
+        return None
+    relu = inputs[0].op
+    if type(relu).__name__ != "Relu" or op.low > -_INFINITY:
+        return None
+    return type(op)(*relu.inputs, **(op.attributes | {"low": 0.0})).outputs
+
+
 def fuse_mask(op, inputs, uses):
     """Relu's gradient after an input gradient is applied where that gradient is computed."""
     if type(op).__name__ != "ReluGrad" or uses(op.inputs[0]) != 1:
@@ -260,6 +270,6 @@ def optimize(outputs, training):
     if not training:
         outputs = rewrite(outputs, fold_batch_norm)
     else:
-        outputs = fuse_norm(outputs)
+        outputs = rewrite(fuse_norm(outputs), fuse_pool)
     outputs = rewrite(outputs, fuse_residual)
     return rewrite(outputs, fuse_activation)

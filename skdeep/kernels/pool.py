@@ -6,7 +6,8 @@ neighbouring channels, or neighbouring pixels where one vector holds all channel
 
 Gradients are gathered: a pixel of ``dx`` looks at the windows that contain it, in a fixed order, so
 that tiles never write to the same place. The maximum remembers its tap number ``p*kw + q``, the
-index. Cheaper ways serve windows that do not overlap, and few channels.
+index; -1 says that no tap is above a lower bound, such as that of a ReLU in front, and gets no
+gradient. Cheaper ways serve windows that do not overlap, and few channels.
 """
 
 import numpy as np
@@ -111,10 +112,10 @@ def window_range(position, taps, stride, windows):
 
 
 @inline
-def max_block(x, y, index, row, column, step, lanes, y_step, p0, p1, q0, q1, kw):
+def max_block(x, y, index, row, column, step, lanes, y_step, p0, p1, q0, q1, kw, low, none):
     """Maxima of four vectors ``step`` bytes apart, and their taps when ``index`` is not 0."""
-    b0, b1, b2, b3 = fill(LOWEST), fill(LOWEST), fill(LOWEST), fill(LOWEST)
-    t0 = fill(np.float32(p0 * kw + q0))
+    b0, b1, b2, b3 = fill(low), fill(low), fill(low), fill(low)
+    t0 = fill(none)
     t1, t2, t3 = t0, t0, t0
     for p in range(p0, p1):
         for q in range(q0, q1):
@@ -140,10 +141,9 @@ def max_block(x, y, index, row, column, step, lanes, y_step, p0, p1, q0, q1, kw)
 
 
 @inline
-def max_vector(x, y, index, row, column, lanes, p0, p1, q0, q1, kw):
+def max_vector(x, y, index, row, column, lanes, p0, p1, q0, q1, kw, low, none):
     """Maxima of one vector, and their taps when ``index`` is not 0."""
-    best = fill(LOWEST)
-    found = fill(np.float32(p0 * kw + q0))
+    best, found = fill(low), fill(none)
     for p in range(p0, p1):
         for q in range(q0, q1):
             v = load(x + p * row + q * column)
@@ -156,11 +156,12 @@ def max_vector(x, y, index, row, column, lanes, p0, p1, q0, q1, kw):
 
 @kernel
 def max_pool(p, tile):
-    """Maximum of each window and the tap where it was first; NaN wins over every number.
+    """Maximum of ``low`` and each window, and the tap where it was first; NaN wins over all.
 
     p = [x, y, index (or 0), rows of y in all images, h, w, c, windows down, windows across,
-    kh, kw, sh, sw, top, left, rows per tile]
+    kh, kw, sh, sw, top, left, rows per tile, low]
     """
+    low = load_f32(p[16])
     h, w, c, down, across = p[4], p[5], p[6], p[7], p[8]
     kh, kw, sh, sw, top, left = p[9], p[10], p[11], p[12], p[13], p[14]
     row, column, step = 4 * w * c, 4 * c, 4 * WIDTH
@@ -177,17 +178,19 @@ def max_pool(p, tile):
             y = p[1] + done
             index = p[2] + done if p[2] else 0
             pixels = c <= WIDTH and j + 4 <= across and j0 >= 0 and j0 + 3 * sw + kw <= w
+            none = -ONE if low > LOWEST else np.float32(p0 * kw + q0)
             k = 0
             while k < c:
                 out = index + 4 * k if index else 0
                 if pixels or k + 4 * WIDTH <= c:
                     max_block(x + 4 * k, y + 4 * k, out, row, column,
                               sw * column if pixels else step, min(c, WIDTH),
-                              column if pixels else step, p0, p1, q0, q1, kw)  # fmt: skip
+                              column if pixels else step, p0, p1, q0, q1, kw, low,
+                              none)  # fmt: skip
                     k += 4 * WIDTH
                 else:
                     max_vector(x + 4 * k, y + 4 * k, out, row, column, min(WIDTH, c - k),
-                               p0, p1, q0, q1, kw)  # fmt: skip
+                               p0, p1, q0, q1, kw, low, none)  # fmt: skip
                     k += WIDTH
             j += 4 if pixels else 1
 
@@ -498,7 +501,8 @@ def max_pool_grad_few(p, tile):
                 corner = image + 4 * ((a * sh - top) * w + b * sw - left) * c
                 for k in range(c):
                     tap = load_i32(p[1] + at)
-                    row = (tap * inverse) >> 32
-                    dx = corner + 4 * ((row * w + tap - row * kw) * c + k)
-                    store_f32(dx, load_f32(dx) + load_f32(p[0] + at))
+                    if tap >= 0:
+                        row = (tap * inverse) >> 32
+                        dx = corner + 4 * ((row * w + tap - row * kw) * c + k)
+                        store_f32(dx, load_f32(dx) + load_f32(p[0] + at))
                     at += 4

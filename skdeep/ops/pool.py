@@ -1,5 +1,6 @@
 """Pooling over windows of images."""
 
+import math
 from operator import index
 
 from ..graph.op import Op, Row, register
@@ -216,8 +217,12 @@ class MaxPool2D(_Pool):
     """See :func:`max_pool2d`.
 
     A second output, the tap number of each maximum, exists once the gradient has been built
-    (``indexed=True``); prediction does without.
+    (``indexed=True``); prediction does without. ``low`` is a lower bound of the result; where no
+    pixel is above it the tap is -1.
     """
+
+    def __init__(self, x, *, low=-math.inf, **attributes):
+        super().__init__(x, low=low, **attributes)
 
     def infer(self):
         shapes = super().infer()
@@ -230,7 +235,7 @@ class MaxPool2D(_Pool):
         if len(self.outputs) == 1:
             self.attributes["indexed"] = True
             self.outputs += (Tensor(self.output.shape, "int32", op=self),)
-        windows = {k: v for k, v in self.attributes.items() if k != "indexed"}
+        windows = {k: v for k, v in self.attributes.items() if k not in ("indexed", "low")}
         return [MaxPool2DGrad(dy, self.outputs[1], shape=x.shape, **windows).output]
 
     def rows(self):
@@ -238,7 +243,7 @@ class MaxPool2D(_Pool):
         taps = self.outputs[1] if len(self.outputs) == 2 else 0
         rows, reads = self._forward_cut()
         block, tiles = _tiles(rows, reads)
-        operands = [x, self.output, taps, rows, *_grid(x, self), block]
+        operands = [x, self.output, taps, rows, *_grid(x, self), block, float(self.low)]
         return [Row("max_pool", operands, tiles, 0.2 * rows * reads)]
 
 
