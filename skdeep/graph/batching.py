@@ -14,11 +14,13 @@ from .op import OPS, topological
 CACHE = 2**20  # bytes of the second-level cache that is reckoned with
 # Operations each sample of whose result depends on that sample of the inputs alone.
 PER_SAMPLE = {
-    "Absolute", "Add", "Attention", "AveragePool2D", "BatchNorm", "Clip", "Concatenate",
-    "Conv2D", "Copy", "Dense", "DepthwiseConv2D", "Divide", "Elu", "Erf", "Exp", "Gelu",
-    "LayerNorm", "LeakyRelu", "LogSoftmax", "MaxPool2D", "Maximum", "Minimum", "Multiply",
-    "Negative", "Pad2D", "PadAxis", "Relu", "Reshape", "Selu", "Sigmoid", "Silu", "SliceAxis",
-    "Softmax", "Softplus", "Sqrt", "Square", "Subtract", "Tanh",
+    "Absolute", "Add", "AddBfloat16", "Attention", "AveragePool2D", "AveragePool2DBfloat16",
+    "BatchNorm", "Clip", "Concatenate", "Conv2D", "Conv2DBfloat16", "Copy", "Dense",
+    "DenseBfloat16", "DepthwiseConv2D", "DepthwiseConv2DBfloat16", "Divide", "Elu", "Erf", "Exp",
+    "Gelu", "LayerNorm", "LeakyRelu", "LogSoftmax", "MaxPool2D", "MaxPool2DBfloat16", "Maximum",
+    "Minimum", "Multiply", "Narrow", "Negative", "Pad2D", "PadAxis", "Relu", "Reshape", "Selu",
+    "Sigmoid", "Silu", "SliceAxis", "Softmax", "Softplus", "Sqrt", "Square", "Subtract", "Tanh",
+    "Widen",
 }  # fmt: skip
 
 

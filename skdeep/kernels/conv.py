@@ -116,20 +116,16 @@ def put_pixels(table, rows, pixels, at, region, jumps):
     return source, target, i, j
 
 
-@kernel
-def conv_rows(p, tile):
-    """One phase of a convolution with packed weights, or of its input gradient.
+@expand
+def convolve(p, tile, product, closing, element, limit):
+    """See :func:`conv_rows`; for the sizes of inputs and panels, words may hold other numbers.
 
-    p = [x, panels, bias, out, add, mask, low, high, n, h, w, c, groups, filters of a group, first
-    output, bytes of an image, a row and a pixel of the outputs, then for each axis: outputs, taps,
-    origin, step of the outputs, step of the taps; taps of all phases and of those before, images,
-    rows and panels of a tile].
-
-    x is (n, h, w, c); add and mask are like out. The taps are taken in slices of at most RUN terms,
-    or one by one, so that a slice of a panel stays in the L2 cache.
+    ``product`` computes a register tile, and is told ``closing``: first for all slices of the taps
+    but the last, then for that. The output has ``element`` bytes per number. Slices have at most
+    ``limit`` terms.
     """
     x, panels, bias, out = p[0], p[1], p[2], p[3]
-    add, mask = distance(p[4], out), distance(p[5], out)
+    add = distance(p[4], out)
     low, high = load_f32(p[6]), load_f32(p[7])
     n, h, w, c, fg = p[8], p[9], p[10], p[11], p[13]
     cg = c // p[12]
@@ -146,17 +142,17 @@ def conv_rows(p, tile):
     images = min(n, n_start + p[30]) - n_start
     group, chunk = tile // bands // batches // chunks, tile // bands // batches % chunks
     x += 4 * (n_start * h * w * c + group * cg)
-    out += p[14] + n_start * p[15] + 4 * group * fg
+    out += p[14] + n_start * p[15] + element * group * fg
     panels += VECTOR_BYTES * group * p[28] * cg * count_vectors(fg)
     bias += 4 * group * fg if bias != 0 else 0
 
     joined = step_w == 1 and cg == c  # the taps of a row are one longer tap
     inside_h = interior(rows_out, move_h, origin_h, step_h, taps_h, h)
     inside_w = interior(columns, move_w, origin_w, step_w, taps_w, w)
-    slice_h = max(1, min(taps_h, RUN // max(1, cg * taps_w)))
+    slice_h = max(1, min(taps_h, limit // max(1, cg * taps_w)))
     slice_w = max(1, taps_w)
-    if slice_h * slice_w * cg > RUN:
-        slice_w = max(1, RUN // cg)
+    if slice_h * slice_w * cg > limit:
+        slice_w = max(1, limit // cg)
     slices_w = max(1, (taps_w + slice_w - 1) // slice_w)
     slices = max(1, (taps_h + slice_h - 1) // slice_h) * slices_w
     table = scratch(TABLE_BYTES)
@@ -171,7 +167,7 @@ def conv_rows(p, tile):
             final = s == slices - 1
             so_far = add if s == 0 else 0
             offset = bias + column if bias != 0 and s == 0 else 0
-            closing = mask if final else ABSENT
+            last = closing[1] if final else closing[0]
             lowest, highest = (low, high) if final else (-INFINITY, INFINITY)
             ahead = weights + tap * (u_start * taps_w + v_start)
             ahead_end = ahead
@@ -194,7 +190,7 @@ def conv_rows(p, tile):
                         nv, terms = 1, nv * cg
                     at = (
                         x + 4 * ((y_in + u * step_h) * w + x_in + v * step_w) * c,
-                        out + column + i * p[16] + j * p[17],
+                        out + element * WIDTH * first + i * p[16] + j * p[17],
                         i, j,
                     )  # fmt: skip
                     height, width = i_end - i, j_end - j
@@ -211,13 +207,29 @@ def conv_rows(p, tile):
                     while pixels > 0:
                         m = tile_rows(vectors, pixels)
                         at = put_pixels(table, m, pixels, at, (i, i_end, j, j_end), jumps)
-                        row_tile(m, vectors, table, begin, nu, 4 * c * w * step_h, tap * taps_w,
-                                 nv, 4 * c * step_w, tap, terms, offset, so_far, closing, lowest,
-                                 highest, lanes, ahead if ahead < ahead_end else begin)  # fmt: skip
+                        product(m, vectors, table, begin, nu, 4 * c * w * step_h, tap * taps_w,
+                                nv, 4 * c * step_w, tap, terms, offset, so_far, last, lowest,
+                                highest, lanes, ahead if ahead < ahead_end else begin)  # fmt: skip
                         ahead += LINE // 2 * nu * nv * terms
                         pixels -= m
                     j = j_end
                 i = i_end
+
+
+@kernel
+def conv_rows(p, tile):
+    """One phase of a convolution with packed weights, or of its input gradient.
+
+    p = [x, panels, bias, out, add, mask, low, high, n, h, w, c, groups, filters of a group, first
+    output, bytes of an image, a row and a pixel of the outputs, then for each axis: outputs, taps,
+    origin, step of the outputs, step of the taps; taps of all phases and of those before, images,
+    rows and panels of a tile].
+
+    x is (n, h, w, c); add and mask are like out. The taps are taken in slices of at most RUN terms,
+    or one by one, so that a slice of a panel stays in the L2 cache.
+    """
+    closing = ABSENT, distance(p[5], p[3])
+    convolve(p, tile, row_tile, closing, 4, RUN)
 
 
 @kernel

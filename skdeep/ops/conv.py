@@ -8,13 +8,12 @@ from ..graph.op import Op, Row, register
 from ..kernels.conv import (
     CHUNK,
     conv_pack_transposed,
-    conv_rows,
     conv_weights,
     sum_groups,
     tap_axis,
 )
 from ..kernels.panels import pack_panels, panel_count, panel_floats
-from .dense import RATE, clamp_gradient, product
+from .dense import FLOAT32, RATE, clamp_gradient, product
 from .depthwise import DepthwiseConv2D
 from .geometry import Geometry, image_parts, output_size, padding_pairs, pair, wanted_tiles
 from .winograd import (
@@ -93,12 +92,14 @@ def _cut(n, height, width, panels, image_bytes, work, padded):
     return 1, rows, max(1, panels * bands * tiles // wanted)
 
 
-def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within=None):
+def convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within=None,
+                numbers=FLOAT32):  # fmt: skip
     """The rows of a forward convolution or of an input gradient: one for each phase."""
     if kernel == op.stride == (1, 1) and op.groups == 1 and not any(map(any, op.padding)):
         low, high = (-math.inf, math.inf) if transposed else (op.low, op.high)
-        return [product(x, panels, bias, out, add, mask, low, high, within)]
+        return [product(x, panels, bias, out, add, mask, low, high, within, numbers=numbers)]
     n, h, w, c = x.shape
+    c //= numbers.per_word
     _, oh, ow, f = out.shape
     sh, sw, dh, dw, top, left = op.steps
     phases = op.stride if transposed else (1, 1)
@@ -106,7 +107,7 @@ def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within
     fg = f // op.groups
     count = panel_count(fg)
     padded = transposed or any(map(any, op.padding))
-    pixel = 4 * (within or f)
+    pixel = numbers.bytes * (within or f)
     rows, before = [], 0
     for rh in range(phases[0]):
         taps_h, origin_h, move_h, step_h, _, _ = tap_axis(rh, kernel[0], sh, dh, top, transposed)
@@ -130,7 +131,7 @@ def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within
                     width, taps_w, origin_w, move_w, step_w,
                     math.prod(kernel), before, images, band, some,
                 ]  # fmt: skip
-                rows.append(Row(conv_rows.name, operands, tiles, work))
+                rows.append(Row(numbers.conv, operands, tiles, work))
             before += taps
     return rows
 
@@ -165,7 +166,7 @@ class Conv2D(Op, Geometry):
             return self.cut.rows(x, panels, bias, self.output, residual, None, self.outputs[1],
                                  self.low, self.high, self.steps[4:], self.within)  # fmt: skip
         kernel = w.shape[:2]
-        return _convolution(x, panels, bias, self.output, residual, None, self, False, kernel,
+        return convolution(x, panels, bias, self.output, residual, None, self, False, kernel,
                             self.within)  # fmt: skip
 
     def may_be_part(self):
@@ -223,7 +224,7 @@ class Conv2DGradX(Op, Geometry):
             return self.cut.rows(dy, panels, None, self.output, None, mask, self.outputs[1],
                                  -math.inf, math.inf, padding)  # fmt: skip
         kernel = w.shape[:2]
-        return _convolution(dy, panels, None, self.output, None, mask, self, True, kernel)
+        return convolution(dy, panels, None, self.output, None, mask, self, True, kernel)
 
 
 @register
