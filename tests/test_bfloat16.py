@@ -252,6 +252,7 @@ def residual_network(c=8):
         "three": (3, 3, c, c), "back": (1, 1, c, 2 * c), "across": (1, 1, 2 * c, 2 * c),
         "deep": (3, 3, 1, 2 * c), "grouped": (3, 3, c, 2 * c), "wide": (3, 3, 2 * c, 5),
         "dense": (4 * c + 5, 11), "b": (11,),
+        "gamma": (2 * c,), "beta": (2 * c,), "mean": (2 * c,), "var": (2 * c,),
     }  # fmt: skip
     arrays = {}
     for name, shape in shapes.items():
@@ -259,6 +260,7 @@ def residual_network(c=8):
         if name == "deep":
             scale = 0.4
         arrays[name] = (rng.standard_normal(shape) * scale).astype(np.float32)
+    arrays["var"] = np.abs(arrays["var"]) + np.float32(0.5)
     t = {name: leaf(a) for name, a in arrays.items()}
     for name in arrays:
         t[name].role = "data" if name == "x" else "parameter"
@@ -267,7 +269,8 @@ def residual_network(c=8):
     y = ops.max_pool2d(y, 3, stride=2, padding=1)
     z = ops.relu(conv(y, t["one"]))
     z = ops.relu(conv(z, t["three"], padding=1, algorithm="direct"))
-    y = ops.relu(conv(z, t["back"]) + conv(y, t["across"]))
+    norm = [t[k] for k in ("gamma", "beta", "mean", "var")]
+    y = ops.relu(ops.batch_norm(conv(z, t["back"]), *norm, 1e-3) + conv(y, t["across"]))
     y = ops.clip(conv(y, t["deep"], padding=1, groups=2 * c), 0.0, 6.0)
     y = ops.clip(conv(y, t["grouped"], padding=1, groups=2), 0.0, 6.0) + y
     odd = ops.gelu(conv(y, t["wide"], padding=1))
@@ -294,7 +297,9 @@ def naive_network(a, r):
     y = pooled(y, np.max, -np.inf)[:, ::2, ::2]
     z = r(np.maximum(conv(y, "one"), 0))
     z = r(np.maximum(conv(z, "three", 1, 1), 0))
-    y = r(np.maximum(r(conv(z, "back")) + conv(y, "across"), 0))
+    scale = a["gamma"] / np.sqrt(a["var"] + 1e-3)
+    back = conv(z, "back", weights=lambda w: r(w * scale)) + a["beta"] - a["mean"] * scale
+    y = r(np.maximum(r(back) + conv(y, "across"), 0))
     y = r(np.clip(conv(y, "deep", 1, 1, 2 * c, lambda w: w), 0, 6))
     y = r(r(np.clip(conv(y, "grouped", 1, 1, 2), 0, 6)) + y)
     odd = conv(y, "wide", 1, 1)

@@ -89,9 +89,9 @@ class Casts:
         return self._convert(Widen, t)
 
     def _convert(self, kind, t):
-        if id(t) not in self.made:
-            self.made[id(t)] = kind(t).output
-        return self.made[id(t)]
+        if t not in self.made:
+            self.made[t] = kind(t).output
+        return self.made[t]
 
 
 # ---- products ------------------------------------------------------------------------------------
@@ -261,13 +261,14 @@ def _limits(op):
     return {"low": op.low, "high": op.high}
 
 
-def _product(kind, op, casts, x, w, bias, residual, **attributes):
+def _product(kind, op, casts, x, w, panels, bias, residual, **attributes):
+    """The panels know the weights with batch norm folded into them; ``w`` are the original ones."""
     wide = w.shape[-1] % 2 == 1
     if residual is not None:
         residual = casts.widen(residual) if wide else casts.narrow(residual)
     if x.shape[-1] % 2:
         x = casts.widen(x)
-    panels = PackPairs(w, groups=attributes.get("groups", 1)).output
+    panels = PackPairs(panels.op.inputs[0], groups=attributes.get("groups", 1)).output
     made = kind(casts.narrow(x), panels, bias, residual, wide=wide, **attributes, **_limits(op))
     made.scope = op.scope
     return made.output
@@ -276,7 +277,7 @@ def _product(kind, op, casts, x, w, bias, residual, **attributes):
 @form("Dense")
 def dense(op, casts, x, w, panels, bias, residual):
     """Any."""
-    return _product(DenseBfloat16, op, casts, x, w, bias, residual, filters=w.shape[1],
+    return _product(DenseBfloat16, op, casts, x, w, panels, bias, residual, filters=w.shape[1],
                     gelu=op.gelu)  # fmt: skip
 
 
@@ -291,7 +292,7 @@ def conv2d(op, casts, x, w, panels, bias, residual):
         return None
     if op.algorithms[0] != "direct" and not current().bfloat16:
         return None
-    return _product(Conv2DBfloat16, op, casts, x, w, bias, residual, kernel=w.shape,
+    return _product(Conv2DBfloat16, op, casts, x, w, panels, bias, residual, kernel=w.shape,
                     **op.geometry)  # fmt: skip
 
 
