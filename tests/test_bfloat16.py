@@ -24,6 +24,7 @@ from skdeep.ops.bfloat16 import (
     PackPairs,
     Widen,
 )
+from skdeep.ops.winograd import PackWinograd
 
 
 def rounded(x):
@@ -156,7 +157,7 @@ def test_convolution(case, wide):
     made = Conv2DBfloat16(
         Narrow(fed).output, PackPairs(tw, groups=groups).output, tb, r, kernel=weights.shape,
         stride=stride, padding=padding, dilation=dilation, groups=groups, wide=wide, low=-0.5,
-        high=6.0,
+        high=6.0, algorithm="direct",
     )  # fmt: skip
     feeds = {fed: x, tw: weights, tb: b, r: residual if wide else bits(residual)}
     (found,) = both([made.output], feeds)
@@ -164,6 +165,30 @@ def test_convolution(case, wide):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=3e-5 * np.sqrt(c))
     else:
         close(found, expected)
+
+
+@pytest.mark.parametrize("algorithm", ["winograd2", "winograd4"])
+@pytest.mark.parametrize("n, h, w, c, f, padding", [
+    (2, 9, 7, 6, 4 * WIDTH + 2, ((1, 1), (1, 1))), (1, 30, 34, 2 * WIDTH, 10, ((1, 1), (0, 2))),
+    (3, 4, 4, 2 * WIDTH + 2, 2 * WIDTH, ((0, 0), (0, 0))),
+])  # fmt: skip
+def test_winograd(n, h, w, c, f, padding, algorithm):
+    """Images are bfloat16; weights, transforms and products float32."""
+    x = normal(1, n, h, w, c)
+    weights = np.random.default_rng(2).standard_normal((3, 3, c, f)).astype(np.float32)
+    b = np.random.default_rng(3).standard_normal(f).astype(np.float32)
+    expected = naive_convolution(x, weights, b, (1, 1), padding)
+    residual = normal(4, *expected.shape)
+    tx, feeds = images(x)
+    tr, more = images(residual)
+    tw, tb = leaf(weights), leaf(b)
+    made = Conv2DBfloat16(
+        tx, PackWinograd(tw, algorithm=algorithm).output, tb, tr, kernel=weights.shape,
+        stride=(1, 1), padding=padding, dilation=(1, 1), groups=1, wide=False, low=0.0,
+        high=np.inf, algorithm=algorithm,
+    )  # fmt: skip
+    (found,) = both([made.output], feeds | more | {tw: weights, tb: b})
+    close(found, np.maximum(expected + residual, 0), steps=2)
 
 
 @pytest.mark.parametrize("wide", [False, True])

@@ -53,7 +53,8 @@ def _write_wide(op, inputs, uses):
     if type(op).__name__ != "Widen" or uses(op.inputs[0]) != 1:
         return None
     source = inputs[0].op
-    if "wide" not in getattr(source, "attributes", {}):
+    attributes = getattr(source, "attributes", {})
+    if "wide" not in attributes or attributes.get("algorithm", "direct") != "direct":
         return None
     *head, residual = source.inputs
     residual = import_module("skdeep.ops.bfloat16").Casts().widen(residual)

@@ -27,6 +27,7 @@ from .simd import (
     maximum,
     minimum,
     pointer,
+    store,
     store_n,
     vec,
 )
@@ -169,6 +170,15 @@ def load_any(address, size):
     if size == 2:
         return load_bf16(address)
     return load(address)
+
+
+@inline
+def store_any(address, value, size):
+    """Write a whole Vec as elements of ``size`` bytes."""
+    if size == 2:
+        store_bf16(address, value)
+    else:
+        store(address, value)
 
 
 @inline

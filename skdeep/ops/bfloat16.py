@@ -15,10 +15,12 @@ from ..kernels.bfloat16_conv import conv_rows_bf16, dense_rows_bf16, pack_pairs
 from ..kernels.bfloat16_pool import average_pool_bf16, depthwise_rows_bf16, max_pool_bf16
 from ..kernels.isa import current
 from ..kernels.panels import panel_count, panel_floats
+from ..kernels.winograd import winograd_rows_bf16
 from .conv import convolution
 from .dense import Numbers, product
 from .geometry import Geometry, wanted_tiles
 from .pool import AveragePool2D, MaxPool2D
+from .winograd import Convolution, choose
 
 __all__ = []
 
@@ -26,6 +28,7 @@ ELEMENTS = 32768  # of a tile of element-wise work, about
 NARROW = Numbers(dense_rows_bf16.name, conv_rows_bf16.name, 2, 2)
 WIDE = NARROW._replace(bytes=4)  # float32 output
 RATE = 25.0  # rough floating-point operations per ns of a depthwise convolution
+PAIR_SPEED = 2  # of products of pairs, against float32
 FORMS = {}
 
 
@@ -150,16 +153,26 @@ class DenseBfloat16(_Product):
 class Conv2DBfloat16(_Product, Geometry):
     """Conv2D of bfloat16, see :class:`~skdeep.ops.conv.Conv2D`; float32 output if ``wide``.
 
-    ``kernel`` is the shape (kh, kw, c / groups, f) of the weights.
+    ``kernel`` is the shape (kh, kw, c / groups, f) of the weights. Winograd's algorithms take the
+    panels of float32, and their output is bfloat16.
     """
 
     within = None
 
     def infer(self):
-        return self._infer(*self.output_shape(self.inputs[0], Tensor(self.kernel)))
+        outputs = self._infer(*self.output_shape(self.inputs[0], Tensor(self.kernel)))
+        if self.algorithm != "direct":
+            r, _, c, _ = self.kernel
+            self.cut = Convolution(self.algorithm, c, outputs[0].shape, r)
+            outputs.append((self.cut.floats,))
+        return outputs
 
     def rows(self):
         x, panels, bias, residual = self.inputs
+        if self.algorithm != "direct":
+            return self.cut.rows(x, panels, bias, self.output, residual, None, self.outputs[1],
+                                 self.low, self.high, self.steps[4:], self.within,
+                                 winograd_rows_bf16.name)  # fmt: skip
         return convolution(x, panels, bias, self.output, residual, int(self.wide), self, False,
                            self.kernel[:2], self.within, self.numbers)  # fmt: skip
 
@@ -268,7 +281,10 @@ def _product(kind, op, casts, x, w, panels, bias, residual, **attributes):
         residual = casts.widen(residual) if wide else casts.narrow(residual)
     if x.shape[-1] % 2:
         x = casts.widen(x)
-    panels = PackPairs(panels.op.inputs[0], groups=attributes.get("groups", 1)).output
+    if attributes.get("algorithm", "direct") == "direct":
+        panels = PackPairs(panels.op.inputs[0], groups=attributes.get("groups", 1)).output
+    else:
+        panels = panels.op.like(panels.op.inputs[0], algorithm=attributes["algorithm"]).output
     made = kind(casts.narrow(x), panels, bias, residual, wide=wide, **attributes, **_limits(op))
     made.scope = op.scope
     return made.output
@@ -283,17 +299,22 @@ def dense(op, casts, x, w, panels, bias, residual):
 
 @form("Conv2D")
 def conv2d(op, casts, x, w, panels, bias, residual):
-    """Those that are computed directly, unless groups have an odd number of channels.
+    """Any, unless groups have an odd number of channels.
 
-    Winograd's algorithm in float32 needs fewer products, which is worth more than bfloat16 where
-    the CPU does not multiply pairs.
+    Winograd's algorithm in float32 needs fewer products, and is better than pairs of bfloat16 by
+    less than it is better than float32.
     """
     if op.groups > 1 and w.shape[2] % 2:
         return None
-    if op.algorithms[0] != "direct" and not current().bfloat16:
-        return None
+    algorithm = op.algorithms[0]
+    if algorithm != "direct":
+        if w.shape[3] % 2 or x.shape[3] % 2:
+            return None
+        if current().bfloat16:
+            r, _, c, f = w.shape
+            algorithm = choose(c, f, *op.output.shape[1:3], op.padding, r=r, speed=PAIR_SPEED)
     return _product(Conv2DBfloat16, op, casts, x, w, panels, bias, residual, kernel=w.shape,
-                    **op.geometry)  # fmt: skip
+                    algorithm=algorithm, **op.geometry)  # fmt: skip
 
 
 @form("DepthwiseConv2D")
