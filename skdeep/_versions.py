@@ -45,6 +45,9 @@ def versions():
     found["instruction set"] = (
         f"{current.name} ({current.width} lanes; usable: {', '.join(usable)})"
     )
+    found["bfloat16"] = (
+        "products of pairs" if current.bfloat16 else "widened to float32"
+    ) + "; no kernels for AMX"
     found["threads"] = str(available_threads())
     found["threading layer"] = numba.config.THREADING_LAYER
     found["device"] = get_config()["device"]

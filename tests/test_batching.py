@@ -7,7 +7,8 @@ from skdeep import ops
 from skdeep.graph import OPS, Tensor, batching, compile_program
 from skdeep.graph.batching import PER_SAMPLE, order_batch
 from skdeep.graph.op import topological
-from skdeep.graph.passes import split_static
+from skdeep.graph.passes import optimize, split_static
+from skdeep.graph.precision import to_bfloat16
 from skdeep.graph.program import evaluate
 
 RNG = np.random.RandomState(0)
@@ -132,6 +133,7 @@ CASES = {
     "Minimum": lambda: ops.minimum(data(IMAGES), weights(1, 1, 1, 8)),
     "Multiply": lambda: data(IMAGES) * data(IMAGES),
     "Negative": lambda: -data(IMAGES),
+    "PadAxis": lambda: OPS["PadAxis"](data(TOKENS), axis=1, before=2, after=1).output,
     "Pad2D": lambda: ops.pad2d(data(IMAGES), (1, 0, 2, 1)),
     "Relu": lambda: ops.relu(data(IMAGES)),
     "Reshape": lambda: ops.reshape(data(TOKENS), (28, 24)),
@@ -152,7 +154,10 @@ def data(shape):
     return Tensor(shape, role="data")
 
 
-@pytest.mark.parametrize("name", sorted(PER_SAMPLE))
+BFLOAT16 = {name for name in PER_SAMPLE if "Bfloat16" in name} | {"Narrow", "Widen"}
+
+
+@pytest.mark.parametrize("name", sorted(PER_SAMPLE - BFLOAT16))
 def test_every_operation_of_the_table_treats_samples_alone(name, monkeypatch):
     monkeypatch.setattr(batching, "_choose", lambda *_: 1)
     outputs = [ops.tanh(CASES[name]())]
@@ -161,6 +166,25 @@ def test_every_operation_of_the_table_treats_samples_alone(name, monkeypatch):
     assert samples[name] == 1
     leaves = {t for op in topological(outputs) for t in op.inputs if t and t.op is None}
     feeds = {t: RNG.uniform(0.1, 1, t.shape) for t in leaves}
+    assert evaluate(outputs, feeds)[0].tobytes() == evaluate(ordered, feeds)[0].tobytes()
+
+
+def test_operations_of_bfloat16_treat_samples_alone(monkeypatch):
+    x = data((4, 8, 8, 16))
+    a = ops.conv2d(x, weights(1, 1, 16, 16))
+    b = ops.conv2d(a, weights(3, 3, 1, 16), padding=1, groups=16)
+    y = ops.tanh(ops.max_pool2d(ops.relu(a + b), 2))
+    y = ops.conv2d(
+        ops.average_pool2d(ops.conv2d(y, weights(1, 1, 16, 16)), 2), weights(1, 1, 16, 4)
+    )
+    y = ops.tanh(ops.dense(ops.flatten(y), weights(16, 5)))
+    outputs = to_bfloat16(optimize([y], training=False))
+    monkeypatch.setattr(batching, "_choose", lambda *_: 1)
+    ordered, stretches = order_batch(outputs, 4, is_static, 1)
+    samples = {type(op).__name__: s.samples for s in stretches for op in s.ops}
+    assert {name: samples.get(name) for name in BFLOAT16} == dict.fromkeys(BFLOAT16, 1)
+    leaves = {t for op in topological(outputs) for t in op.inputs if t and t.op is None}
+    feeds = {t: RNG.uniform(-1, 1, t.shape) for t in leaves}
     assert evaluate(outputs, feeds)[0].tobytes() == evaluate(ordered, feeds)[0].tobytes()
 
 

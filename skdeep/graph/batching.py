@@ -14,12 +14,23 @@ from .op import OPS, topological
 CACHE = 2**20  # bytes of the second-level cache that is reckoned with
 # Operations each sample of whose result depends on that sample of the inputs alone.
 PER_SAMPLE = {
-    "Absolute", "Attention", "AveragePool2D", "BatchNorm", "Clip", "Conv2D", "Copy", "Dense",
-    "DepthwiseConv2D", "Elu", "Erf", "Exp", "Gelu", "LayerNorm", "LeakyRelu", "LogSoftmax",
-    "MaxPool2D", "Negative", "Pad2D", "Relu", "Reshape", "Selu", "Sigmoid", "Silu", "SliceAxis",
-    "Softmax", "Softplus", "Sqrt", "Square", "Tanh",
+    "Absolute", "Attention", "AveragePool2D", "AveragePool2DBfloat16", "BatchNorm",
+    "Clip", "Conv2D", "Conv2DBfloat16", "Copy", "Dense", "DenseBfloat16", "DepthwiseConv2D",
+    "DepthwiseConv2DBfloat16", "Elu", "Erf", "Exp", "Gelu", "LayerNorm", "LeakyRelu", "LogSoftmax",
+    "MaxPool2D", "MaxPool2DBfloat16", "Narrow", "Negative", "Pad2D", "PadAxis", "Relu", "Reshape",
+    "Selu", "Sigmoid", "Silu", "SliceAxis", "Softmax", "Softplus", "Sqrt", "Square", "Tanh",
+    "Widen",
 }  # fmt: skip
-ALIGNED = {"Add", "Concatenate", "Divide", "Maximum", "Minimum", "Multiply", "Subtract"}
+ALIGNED = {
+    "Add",
+    "AddBfloat16",
+    "Concatenate",
+    "Divide",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Subtract",
+}
 PER_SAMPLE |= ALIGNED
 
 

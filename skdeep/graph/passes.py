@@ -188,7 +188,8 @@ def fuse_concatenate(op, inputs, uses):
     parts, placed = list(inputs), []
     for k, t in enumerate(inputs):
         source = t.op
-        if uses(op.inputs[k]) == 1 and type(source).__name__ == "Conv2D" and source.may_be_part():
+        fits = type(source).__name__ in ("Conv2D", "Conv2DBfloat16") and source.may_be_part()
+        if uses(op.inputs[k]) == 1 and fits:
             parts[k] = source.like(*source.inputs, within=channels).output
             placed.append(k)
     return op.like(*parts, placed=tuple(placed)).outputs if placed else None

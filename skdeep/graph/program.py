@@ -148,6 +148,7 @@ def compile_program(outputs, pinned=None, guard=0):
     return program
 
 
+BITS = {"float32": np.float32, "bfloat16": np.uint16}
 CANARY = np.uint32(0x7FC0BEEF).view(np.float32)  # a NaN nobody computes
 
 
@@ -158,7 +159,8 @@ def evaluate(outputs, feeds, n_threads=1, guard=True, device=None):
     ----------
     outputs : list of Tensor
     feeds : dict of Tensor to ndarray
-        Values of the leaves; float arrays are cast to float32, integer ones to int32.
+        Values of the leaves; float arrays are cast to float32, integer ones to int32. bfloat16 is
+        fed and returned as its bits, uint16.
         Leaves that an operation overwrites are copied back into the given arrays.
     n_threads : int
     guard : bool
@@ -175,7 +177,7 @@ def evaluate(outputs, feeds, n_threads=1, guard=True, device=None):
     leaves = {}
     for k, (t, value) in enumerate(feeds.items()):
         t.role, t.offset = f"leaf{k}", 0
-        value = np.asarray(value, np.float32 if t.dtype == "float32" else np.int32)
+        value = np.asarray(value, BITS.get(t.dtype, np.int32))
         if value.shape != t.shape:
             raise ValueError(f"{t} is fed with an array of shape {value.shape}")
         leaves[t] = value
@@ -184,8 +186,8 @@ def evaluate(outputs, feeds, n_threads=1, guard=True, device=None):
         program = compile_program(outputs, guard=guard_size)
         contents = {"arena": np.full(program.arena_size, CANARY), "constants": program.constants}
         for t, value in leaves.items():
-            contents[t.role] = np.full(t.size + 64, CANARY)
-            contents[t.role][: t.size].view(value.dtype)[:] = value.ravel()
+            contents[t.role] = np.full(t.words + 64, CANARY)
+            contents[t.role].view(value.dtype)[: t.size] = value.ravel()
         memories = {name: device.empty(array.size) for name, array in contents.items()}
         for name, array in contents.items():
             device.write(memories[name], array)
@@ -197,13 +199,14 @@ def evaluate(outputs, feeds, n_threads=1, guard=True, device=None):
         if guard_size:
             _check_canaries(program, memories["arena"], guard_size)
             for t in leaves:
-                tail = memories[t.role][t.size :].view(np.uint32)
+                tail = memories[t.role][t.words :].view(np.uint32)
                 assert (tail == CANARY.view(np.uint32)).all(), f"write past the end of {t}"
         results = []
         for t in outputs:
             memory, offset = program.place(t)
-            values = memories[memory][offset // 4 : offset // 4 + t.size]
-            results.append(values.view(np.dtype(t.dtype)).reshape(t.shape).copy())
+            values = memories[memory][offset // 4 : offset // 4 + t.words]
+            values = values.view(BITS.get(t.dtype, np.int32))[: t.size]
+            results.append(values.reshape(t.shape).copy())
         return results, memories
 
     results, memories = run(0)
@@ -217,7 +220,7 @@ def evaluate(outputs, feeds, n_threads=1, guard=True, device=None):
             and value.dtype == leaves[t].dtype
             and value.flags.writeable
         ):
-            value[...] = memories[t.role][: t.size].view(value.dtype).reshape(t.shape)
+            value[...] = memories[t.role].view(value.dtype)[: t.size].reshape(t.shape)
     return results
 
 

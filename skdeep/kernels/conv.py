@@ -83,21 +83,14 @@ def region_end(start, stop, origin, step_out, step, taps, size):
     return end
 
 
-@kernel
-def conv_rows(p, tile):
-    """One phase of a convolution with packed weights, or of its input gradient.
+@expand
+def convolve(p, tile, product, closing, element):
+    """See :func:`conv_rows`; for the sizes of inputs and panels, words may hold other numbers.
 
-    p = [x, panels, bias, out, add, mask, low, high, n, h, w, c, groups, filters of a group, first
-    output, bytes of an image, a row and a pixel of the outputs, then for each axis: outputs, taps,
-    origin, step of the outputs, step of the taps; taps of all phases and of those before, images,
-    rows and panels of a tile, first and end of the rows and of the columns that see all taps, rows
-    and columns of a slice of the taps, numbers of bands of rows, of batches of images, of chunks of
-    panels, of slices by rows and by columns].
-
-    x is (n, h, w, c); add and mask are like out. The weights are one unbroken stream, of which a
-    slice is used by all pixels of a tile while the next one is asked for.
+    ``product`` computes a register tile, and is told ``closing``: first for all slices of the taps
+    but the last, then for that. The output has ``element`` bytes per number.
     """
-    add, mask = distance(p[4], p[3]), distance(p[5], p[3])
+    add = distance(p[4], p[3])
     low, high = load_f32(p[6]), load_f32(p[7])
     h, w, c, fg = p[9], p[10], p[11], p[13]
     cg = c // p[12]
@@ -112,7 +105,7 @@ def conv_rows(p, tile):
     part = tile // bands // batches
     group, chunk = part // chunks, part % chunks
     x = p[0] + 4 * (n_start * h * w * c + group * cg)
-    out = p[3] + p[14] + n_start * p[15] + 4 * group * fg
+    out = p[3] + p[14] + n_start * p[15] + element * group * fg
     panels = p[1] + VECTOR_BYTES * group * p[28] * cg * count_vectors(fg)
     bias = p[2] + 4 * group * fg
 
@@ -130,7 +123,7 @@ def conv_rows(p, tile):
             final = s + 1 == slices_h * slices_w
             so_far = add if s == 0 else 0
             offset = bias + column if p[2] != 0 and s == 0 else 0
-            closing = mask if final else ABSENT
+            last = closing[1] if final else closing[0]
             lowest, highest = low if final else -INFINITY, high if final else INFINITY
             bytes_here = tap * (u_stop - u_start) * (v_stop - v_start)
             ahead = weights + tap * (u_start * taps_w + v_start) + bytes_here
@@ -153,7 +146,7 @@ def conv_rows(p, tile):
                     if joined and nv > 0:
                         nv, terms = 1, nv * cg
                     source = x + 4 * ((y_in + u * step_h) * w + x_in + v * step_w) * c
-                    target = out + column + i * row + j * pixel
+                    target = out + element * WIDTH * first + i * row + j * pixel
                     height, width = i_end - i, j_end - j
                     pixels = images * height * width
                     across, down = width, height  # pixels left in the row, rows left in the image
@@ -181,13 +174,30 @@ def conv_rows(p, tile):
                                             down = height
                                             target += image - height * row
                                             source += 4 * c * w * (h - height * move_h)
-                        row_tile(m, vectors, table, begin, nu, 4 * c * w * step_h, tap * taps_w,
-                                 nv, 4 * c * step_w, tap, terms, offset, so_far, closing, lowest,
-                                 highest, lanes, ahead if ahead < enough else begin)  # fmt: skip
+                        product(m, vectors, table, begin, nu, 4 * c * w * step_h, tap * taps_w,
+                                nv, 4 * c * step_w, tap, terms, offset, so_far, last, lowest,
+                                highest, lanes, ahead if ahead < enough else begin)  # fmt: skip
                         ahead += LINE // 2 * nu * nv * terms
                         pixels -= m
                     j = j_end
                 i = i_end
+
+
+@kernel
+def conv_rows(p, tile):
+    """One phase of a convolution with packed weights, or of its input gradient.
+
+    p = [x, panels, bias, out, add, mask, low, high, n, h, w, c, groups, filters of a group, first
+    output, bytes of an image, a row and a pixel of the outputs, then for each axis: outputs, taps,
+    origin, step of the outputs, step of the taps; taps of all phases and of those before, images,
+    rows and panels of a tile, first and end of the rows and of the columns that see all taps, rows
+    and columns of a slice of the taps, numbers of bands of rows, of batches of images, of chunks of
+    panels, of slices by rows and by columns].
+
+    x is (n, h, w, c); add and mask are like out. The weights are one unbroken stream, of which a
+    slice is used by all pixels of a tile while the next one is asked for.
+    """
+    convolve(p, tile, row_tile, (ABSENT, distance(p[5], p[3])), 4)
 
 
 @kernel

@@ -10,12 +10,13 @@ from numba import float32
 
 from .activation import clip
 from .activation import gelu as gelu_formula
-from .compiler import inline, kernel
+from .bfloat16 import load_any, store_any_n
+from .compiler import expand, inline, kernel
 from .cuda import EDGE, cuda, cuda_twin
 from .gemm import ABSENT, LINE, ROWS, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
 from .maths import cpu, fma
 from .panels import count_panels, panel_first, panel_lanes
-from .simd import VECTOR_BYTES, load, load_f32, scratch, store, store_n
+from .simd import VECTOR_BYTES, WIDTH, load_f32, scratch
 
 RUN = 1024  # terms of a product for which a panel still fits the L2 cache
 BATCH = 128  # samples of x and dy that fit the L1 or L2 cache together
@@ -30,17 +31,11 @@ def distance(tensor, out):
     return tensor - out if tensor != 0 else ABSENT
 
 
-@kernel
-def dense_rows(p, tile):
-    """out (n, f) = clamp(bias + add + x (n, c) times panels), zero where mask <= 0.
-
-    p = [x, panels, bias, out, add, mask, low, high, n, c, f, rows of a tile, panels of a tile,
-    floats from one row of out to the next, whether gelu follows]; add and mask are like
-    out. The weights are one unbroken stream; while a slice of a panel is in use, the next one is
-    asked for.
-    """
+@expand
+def multiply(p, tile, product, closing, element, limit):
+    """See :func:`dense_rows`, and :func:`skdeep.kernels.conv.convolve` for the arguments."""
     x, panels, bias, out = p[0], p[1], p[2], p[3]
-    add, mask = distance(p[4], out), distance(p[5], out)
+    add = distance(p[4], out)
     low, high = load_f32(p[6]), load_f32(p[7])
     n, c, f, stride = p[8], p[9], p[10], p[13]
     bands = (n + p[11] - 1) // p[11]
@@ -48,7 +43,7 @@ def dense_rows(p, tile):
     stop = min(n, start + p[11])
     from_panel = (tile // bands) * p[12]
     to_panel = min(count_panels(f), from_panel + p[12])
-    slices = (c + RUN - 1) // RUN
+    slices = (c + limit - 1) // limit
     size = (c + slices - 1) // slices
     table = scratch(TABLE_BYTES)
     for panel in range(from_panel, to_panel):
@@ -58,7 +53,7 @@ def dense_rows(p, tile):
             run = min(size, c - begin)
             last = begin + run == c
             lowest, highest = (low, high) if last else (-INFINITY, INFINITY)
-            closing = mask if last else ABSENT
+            final = closing[1] if last else closing[0]
             weights = panels + column * c + VECTOR_BYTES * vectors * begin
             offset = bias + column if bias != 0 and begin == 0 else 0
             so_far = add if begin == 0 else 0
@@ -69,19 +64,33 @@ def dense_rows(p, tile):
                 rows = tile_rows(vectors, stop - i)
                 for m in range(rows):
                     k = min(i + m, stop - 1)
-                    put_row(table, m, out + 4 * k * stride + column, x + 4 * (k * c + begin))
-                row_tile(rows, vectors, table, weights, 1, 0, 0, 1, 0, 0, run, offset, so_far,
-                         closing, lowest, highest, lanes,
-                         ahead if ahead < enough else weights)  # fmt: skip
+                    target = out + element * (k * stride + WIDTH * first)
+                    put_row(table, m, target, x + 4 * (k * c + begin))
+                product(rows, vectors, table, weights, 1, 0, 0, 1, 0, 0, run, offset, so_far,
+                        final, lowest, highest, lanes,
+                        ahead if ahead < enough else weights)  # fmt: skip
                 if p[14] and last:
                     for k in range(i, min(i + rows, stop)):
-                        at = out + 4 * k * stride + column
-                        for _ in range(vectors - 1):
-                            store(at, gelu(load(at)))
-                            at += VECTOR_BYTES
-                        store_n(at, gelu(load(at)), lanes)
+                        at = out + element * (k * stride + WIDTH * first)
+                        for v in range(vectors):
+                            n_lanes = lanes if v + 1 == vectors else WIDTH
+                            store_any_n(at, gelu(load_any(at, element)), n_lanes, element)
+                            at += element * WIDTH
                 ahead += LINE // 2 * run
                 i += rows
+
+
+@kernel
+def dense_rows(p, tile):
+    """out (n, f) = clamp(bias + add + x (n, c) times panels), zero where mask <= 0.
+
+    p = [x, panels, bias, out, add, mask, low, high, n, c, f, rows of a tile, panels of a tile,
+    floats from one row of out to the next, whether gelu follows]; add and mask are like
+    out. The weights are one unbroken stream; while a slice of a panel is in use, the next one is
+    asked for.
+    """
+    closing = ABSENT, distance(p[5], p[3])
+    multiply(p, tile, row_tile, closing, 4, RUN)
 
 
 @kernel

@@ -66,7 +66,7 @@ def _table(builder, table, first, count):
     ]
 
 
-class _Tile:
+class Tile:
     """Accumulators of one register tile while its code is emitted."""
 
     def __init__(self, builder, rows, vectors):
@@ -104,6 +104,23 @@ class _Tile:
                 else:
                     self.builder.store(value, pointer(self.builder, address, V), align=4)
 
+    def add(self, rows, valid, _):
+        """Add a tensor, given by the addresses of its rows."""
+        self.update(lambda m, v, x: self.builder.fadd(x, self.load(rows[m], v, valid)))
+
+    def finish(self, out, valid, mask, _):
+        """Zero where the mask, ``mask`` bytes from the output, is not positive; store the rest."""
+        builder = self.builder
+        with _present(builder, mask):
+            where = [builder.add(o, mask) for o in out]
+
+            def pass_positive(m, v, x):
+                closed = builder.fcmp_ordered("<=", self.load(where[m], v, valid), ZERO)
+                return builder.select(closed, ZERO, x)
+
+            self.update(pass_positive)
+        self.write(out, valid)
+
     def outer(self, scalars, b):
         """Add the product of one scalar per row (by address) and a row of vectors."""
         builder = self.builder
@@ -139,11 +156,12 @@ def _loop(builder, count):
     return cgutils.for_range(builder, count, intp=I64)
 
 
-def _emit_row_tile(builder, rows, vectors, args):
-    table, panel, nu, au, bu, nv, av, bv, run, bias, add, mask, low, high, lanes, ahead = args
+def emit_row_tile(builder, rows, vectors, args, kind=Tile):
+    """Code of a row tile; ``kind`` makes its accumulators."""
+    table, panel, nu, au, bu, nv, av, bv, run, bias, add, last, low, high, lanes, ahead = args
     valid = first_lanes(builder, lanes)
     out, a_rows = _table(builder, table, 0, rows), _table(builder, table, INPUTS, rows)
-    tile = _Tile(builder, rows, vectors)
+    tile = kind(builder, rows, vectors)
     tile.fill(ZERO)
     with builder.if_then(builder.icmp_signed("!=", bias, _i64(0))):
         start = [tile.load(bias, v, valid) for v in range(vectors)]
@@ -178,8 +196,7 @@ def _emit_row_tile(builder, rows, vectors, args):
         builder.store(builder.add(now, builder.mul(run, _i64(LINE // 2))), soon)
 
     with _present(builder, add):
-        at = [builder.add(o, add) for o in out]
-        tile.update(lambda m, v, x: builder.fadd(x, tile.load(at[m], v, valid)))
+        tile.add([builder.add(o, add) for o in out], valid, last)
     lowest, highest = splat(builder, low), splat(builder, high)
 
     def clamp(m, v, x):  # a NaN fails both comparisons and stays
@@ -187,22 +204,14 @@ def _emit_row_tile(builder, rows, vectors, args):
         return builder.select(builder.fcmp_ordered(">", x, highest), highest, x)
 
     tile.update(clamp)
-    with _present(builder, mask):
-        where = [builder.add(o, mask) for o in out]
-
-        def pass_positive(m, v, x):
-            closed = builder.fcmp_ordered("<=", tile.load(where[m], v, valid), ZERO)
-            return builder.select(closed, ZERO, x)
-
-        tile.update(pass_positive)
-    tile.write(out, valid)
+    tile.finish(out, valid, last, lanes)
 
 
 def _emit_column_tile(builder, rows, vectors, args):
     table, fresh, a, b, nn, an, bn, ni, ai, bi, nj, aj, bj, lanes = args
     valid = first_lanes(builder, lanes)
     out, offsets = _table(builder, table, 0, rows), _table(builder, table, INPUTS, rows)
-    tile = _Tile(builder, rows, vectors)
+    tile = Tile(builder, rows, vectors)
     tile.fill(ZERO)
     with builder.if_then(builder.icmp_signed("==", fresh, _i64(0))):
         tile.update(lambda m, v, x: tile.load(out[m], v, valid))
@@ -220,7 +229,7 @@ def _emit_column_tile(builder, rows, vectors, args):
     tile.write(out, valid)
 
 
-def _tile_function(name, arguments, emit, about):
+def tile_function(name, arguments, emit, about):
     """The function of a register tile, rows and vectors first.
 
     Optimizing for size leaves its loops as they are; LLVM would unroll what is unrolled already.
@@ -250,11 +259,12 @@ def _define(builder, emit, args):
     builder.ret_void()
 
 
-ROW_TILE = _tile_function(
-    "skdeep_row_tile", [I64] * 14 + [F32] * 2 + [I64] * 2, _emit_row_tile,
+ROW_TILE_ARGUMENTS = [I64] * 14 + [F32] * 2 + [I64] * 2
+ROW_TILE = tile_function(
+    "skdeep_row_tile", ROW_TILE_ARGUMENTS, emit_row_tile,
     "A row tile: sums of products of some rows with a panel of packed weights.",
 )  # fmt: skip
-COLUMN_TILE = _tile_function(
+COLUMN_TILE = tile_function(
     "skdeep_column_tile", [I64] * 16, _emit_column_tile,
     "A column tile: sums of outer products, for gradients of weights.",
 )  # fmt: skip

@@ -1,7 +1,8 @@
 """Which vector instructions this process uses, decided once from CPU feature flags.
 
-``SKDEEP_ISA=avx512|avx2|portable`` narrows the choice, so that every path can be exercised on
-any machine that has the features.
+``SKDEEP_ISA=avx512_bf16|avx512|avx2|portable`` narrows the choice, so that every path can be
+exercised on any machine that has the features. There is no path for AMX: a CPU that has it uses its
+AVX512-BF16 instructions.
 """
 
 import os
@@ -17,12 +18,16 @@ class InstructionSet:
     width: int  # float32 lanes of one vector
     registers: int  # architectural vector registers
     flags: tuple  # CPU features it needs
+    bfloat16: bool = False  # multiplies pairs of bfloat16; the others widen them to float32
 
+
+_AVX512 = ("avx512f", "avx512dq", "avx512bw", "avx512vl", "fma")
 
 CHOICES = {
     isa.name: isa
     for isa in (
-        InstructionSet("avx512", 16, 32, ("avx512f", "avx512dq", "avx512bw", "avx512vl", "fma")),
+        InstructionSet("avx512_bf16", 16, 32, (*_AVX512, "avx512bf16"), bfloat16=True),
+        InstructionSet("avx512", 16, 32, _AVX512),
         InstructionSet("avx2", 8, 16, ("avx2", "fma")),
         InstructionSet("portable", 4, 16, ()),
     )

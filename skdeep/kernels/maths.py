@@ -98,7 +98,7 @@ def _scale(typingctx, x, n):
 
     def emit(context, builder, sig, args):
         x, n = args
-        if isa.current().name == "avx512":
+        if isa.current().width == 16:
             every, nearest = ir.Constant(ir.IntType(16), -1), ir.Constant(ir.IntType(32), 4)
             return call_llvm(
                 builder, "llvm.x86.avx512.mask.scalef.ps.512", V, x, n, x, every, nearest

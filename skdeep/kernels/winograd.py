@@ -33,6 +33,7 @@ channels on 56 x 56 pixels to 256 on 14 x 14, and 2.1 to 2.8 times for a trainin
 
 import numpy as np
 
+from .bfloat16 import load_any, store_any, store_any_n
 from .compiler import expand, inline, kernel
 from .dense import INFINITY
 from .gemm import ABSENT, TABLE_BYTES, VECTORS, column_tile, put_row, row_tile, tile_rows
@@ -98,18 +99,17 @@ def work_floats(size, squares, channels, columns):
 
 
 @inline
-def times_bt(source, step, target, gap, size):
-    """B^T d: as many values as there are."""
-    d0, d1, d2, d3 = (
-        load(source), load(source + step), load(source + 2 * step), load(source + 3 * step)
-    )  # fmt: skip
+def times_bt(source, step, target, gap, size, element):
+    """B^T d: as many values as there are, of ``element`` bytes."""
+    d0, d1 = load_any(source, element), load_any(source + step, element)
+    d2, d3 = load_any(source + 2 * step, element), load_any(source + 3 * step, element)
     if size == 4:
         store(target, d2 - d0)
         store(target + gap, d2 + d1)
         store(target + 2 * gap, d2 - d1)
         store(target + 3 * gap, d3 - d1)
     else:
-        d4, d5 = load(source + 4 * step), load(source + 5 * step)
+        d4, d5 = load_any(source + 4 * step, element), load_any(source + 5 * step, element)
         even_a, odd_a = fma(d2, -B2, d4), fma(d1, -B2, d3)
         even_b, odd_b = fma(d2, -A2, d4), fma(d1, -A2, d3)
         store(target, fma(d0, PRODUCT2, fma(d2, -SUM2, d4)))
@@ -291,38 +291,41 @@ def clear(target, count):
 
 
 @inline
-def copy_square(x, h, w, c, y_start, x_start, size, target):
-    """One vector of channels of the pixels of a square that lie in the image."""
+def copy_square(x, h, w, c, y_start, x_start, size, target, element):
+    """One vector of channels of the pixels of a square that lie in the image, as float32."""
     for i in range(max(0, -y_start), min(size, h - y_start)):
         for j in range(max(0, -x_start), min(size, w - x_start)):
-            pixel = x + 4 * ((y_start + i) * w + x_start + j) * c
-            store(target + (i * size + j) * VECTOR_BYTES, load(pixel))
+            pixel = x + element * ((y_start + i) * w + x_start + j) * c
+            store(target + (i * size + j) * VECTOR_BYTES, load_any(pixel, element))
 
 
 @expand
 def transform_inputs(x, h, w, c, grid, start, count, top, left, m, size, width, target, gap,
-                     between, square):  # fmt: skip
+                     between, square, element):  # fmt: skip
     """B^T d B of ``count`` squares, ``width`` bytes of channels each; a grid is (down, across)."""
     for t in range(count):
         image, i, j = place(start + t, grid[0], grid[1])
         y_start, x_start = i * m - top, j * m - left
-        base = x + 4 * image * h * w * c
-        begin, row, pixel = base + 4 * (y_start * w + x_start) * c, 4 * w * c, 4 * c
+        base, pixel = x + element * image * h * w * c, element * c
+        begin, row = base + (y_start * w + x_start) * pixel, w * pixel
         whole = inside(y_start, x_start, size, h, w)
         if not whole:
             clear(square, size * size)
-            row, pixel = size * VECTOR_BYTES, VECTOR_BYTES
         for at in range(0, width, VECTOR_BYTES):
-            source = begin + at
-            if not whole:
-                copy_square(base + at, h, w, c, y_start, x_start, size, square)
-                source = square
-            for k in range(size):
-                times_bt(source + k * pixel, row, between + k * VECTOR_BYTES, size * VECTOR_BYTES,
-                         size)  # fmt: skip
+            offset = at * element // 4
+            if whole:
+                for k in range(size):
+                    times_bt(begin + offset + k * pixel, row, between + k * VECTOR_BYTES,
+                             size * VECTOR_BYTES, size, element)  # fmt: skip
+            else:
+                copy_square(base + offset, h, w, c, y_start, x_start, size, square, element)
+                for k in range(size):
+                    times_bt(square + k * VECTOR_BYTES, size * VECTOR_BYTES,
+                             between + k * VECTOR_BYTES, size * VECTOR_BYTES, size,
+                             4)  # fmt: skip
             for k in range(size):
                 times_bt(between + k * size * VECTOR_BYTES, VECTOR_BYTES,
-                         target + t * width + at + k * size * gap, gap, size)  # fmt: skip
+                         target + t * width + at + k * size * gap, gap, size, 4)  # fmt: skip
 
 
 @expand
@@ -340,7 +343,7 @@ def transform_gradients(dy, oh, ow, f, grid, start, count, m, size, width, targe
         for at in range(0, width, VECTOR_BYTES):
             source = begin + at
             if not whole:
-                copy_square(base + at, oh, ow, f, i * m, j * m, m, square)
+                copy_square(base + at, oh, ow, f, i * m, j * m, m, square, 4)
                 source = square
             for k in range(m):
                 times_a(source + k * pixel, row, between + k * VECTOR_BYTES, m * VECTOR_BYTES, m,
@@ -352,7 +355,7 @@ def transform_gradients(dy, oh, ow, f, grid, start, count, m, size, width, targe
 
 @expand
 def transform_outputs(source, gap, out, bias, add, mask, low, high, rows, columns, row, pixel, m,
-                      size, lanes, between):  # fmt: skip
+                      size, lanes, between, element):  # fmt: skip
     """The outputs of one square, ``rows`` x ``columns`` of which exist; one vector of filters.
 
     ``add`` and ``mask`` are addresses that go with ``out``, or 0.
@@ -368,14 +371,14 @@ def transform_outputs(source, gap, out, bias, add, mask, low, high, rows, column
             at = i * row + j * pixel
             y = load(line + j * VECTOR_BYTES) + shift
             if add != 0:
-                y = y + load(add + at)
+                y = y + load_any(add + at, element)
             y = minimum(maximum(y, low), high)
             if mask != 0:
                 y = where(load(mask + at) <= ZERO, ZERO, y)
             if lanes == WIDTH:
-                store(out + at, y)
+                store_any(out + at, y, element)
             else:
-                store_n(out + at, y, lanes)
+                store_any_n(out + at, y, lanes, element)
 
 
 @expand
@@ -394,20 +397,13 @@ def multiply_squares(table, v, v_gap, run, weights, terms, out, gap, vectors, co
             i += rows
 
 
-@kernel
-def winograd_rows(p, tile):
-    """Convolution with transformed weights, or an input gradient.
-
-    p = [x, panels, bias, out, add, mask, low, high, work, n, h, w, c, oh, ow, f, top, left, m,
-    size, squares of a block, shares, panels of a tile, stage, floats from a pixel of out to the
-    next]; x is (n, h, w, c), out (n, oh, ow, f), add and mask are like out. A tile takes a share of
-    the blocks and some panels of filters. Where there are few squares and many filters the work is
-    done in two stages, so that inputs are not transformed for every tile anew.
-    """
+@expand
+def convolve_squares(p, tile, element):
+    """See :func:`winograd_rows`, for images of ``element`` bytes per number."""
     x, panels, bias, out, add, mask = p[0], p[1], p[2], p[3], p[4], p[5]
     low, high = load_f32(p[6]), load_f32(p[7])
     n, h, w, c, oh, ow, f, top, left = p[9], p[10], p[11], p[12], p[13], p[14], p[15], p[16], p[17]
-    m, size, block, shares, stage, pixel = p[18], p[19], p[20], p[21], p[23], 4 * p[24]
+    m, size, block, shares, stage, pixel = p[18], p[19], p[20], p[21], p[23], element * p[24]
     down, across = (oh + m - 1) // m, (ow + m - 1) // m
     squares = n * down * across
     blocks = (squares + block - 1) // block
@@ -426,7 +422,7 @@ def winograd_rows(p, tile):
         v_block = v_start + (0 if stage == WHOLE else start * run)
         if stage != PRODUCTS:
             transform_inputs(x, h, w, c, (down, across), start, count, top, left, m, size, run,
-                             v_block, v_gap, between, square)  # fmt: skip
+                             v_block, v_gap, between, square, element)  # fmt: skip
         if stage == TRANSFORMS:
             continue
         for panel in range(from_panel, to_panel):
@@ -437,16 +433,35 @@ def winograd_rows(p, tile):
                              size)  # fmt: skip
             for t in range(count):
                 image, i, j = place(start + t, down, across)
-                at = ((image * oh + i * m) * ow + j * m) * pixel + first * VECTOR_BYTES
+                at = ((image * oh + i * m) * ow + j * m) * pixel + first * WIDTH * element
                 for v in range(vectors):
-                    column = at + v * VECTOR_BYTES
+                    column = at + v * WIDTH * element
                     transform_outputs(
                         m_start + t * width + v * VECTOR_BYTES, m_gap, out + column,
                         bias + VECTOR_BYTES * (first + v) if bias != 0 else 0,
                         add + column if add != 0 else 0, mask + column if mask != 0 else 0,
                         low, high, min(m, oh - i * m), min(m, ow - j * m), ow * pixel, pixel, m,
-                        size, min(WIDTH, f - (first + v) * WIDTH), between,
+                        size, min(WIDTH, f - (first + v) * WIDTH), between, element,
                     )  # fmt: skip
+
+
+@kernel
+def winograd_rows(p, tile):
+    """Convolution with transformed weights, or an input gradient.
+
+    p = [x, panels, bias, out, add, mask, low, high, work, n, h, w, c, oh, ow, f, top, left, m,
+    size, squares of a block, shares, panels of a tile, stage, numbers from a pixel of out to
+    the next]; x is (n, h, w, c), out (n, oh, ow, f), add and mask are like out. A tile takes a
+    share of the blocks and some panels of filters. Where there are few squares and many filters the
+    work is done in two stages, so that inputs are not transformed for every tile anew.
+    """
+    convolve_squares(p, tile, 4)
+
+
+@kernel
+def winograd_rows_bf16(p, tile):
+    """The same for images of bfloat16, with float32 in between; there is no mask."""
+    convolve_squares(p, tile, 2)
 
 
 @expand
@@ -536,7 +551,7 @@ def winograd_transforms(p, tile):
         width = VECTOR_BYTES * min(band, count_vectors(c) - first)
         transform_inputs(p[0] + column, h, w, c, grid, start, count, top, left, m, size, width,
                          v_start + squares * column + at * width, v_gap, between,
-                         square)  # fmt: skip
+                         square, 4)  # fmt: skip
     for panel in range(count_panels(f)):
         column = VECTOR_BYTES * panel_first(f, panel)
         width = VECTOR_BYTES * panel_first(f, panel + 1) - column

@@ -8,7 +8,6 @@ from ..graph.op import Op, Row, register
 from ..kernels.conv import (
     CHUNK,
     conv_pack_transposed,
-    conv_rows,
     conv_weights,
     full_range,
     sum_groups,
@@ -16,7 +15,7 @@ from ..kernels.conv import (
 )
 from ..kernels.dense import RUN
 from ..kernels.panels import pack_panels, panel_count, panel_floats
-from .dense import RATE, clamp_gradient, product
+from .dense import FLOAT32, RATE, clamp_gradient, product
 from .depthwise import DepthwiseConv2D
 from .geometry import Geometry, image_parts, output_size, padding_pairs, pair, wanted_tiles
 from .winograd import (
@@ -95,21 +94,23 @@ def _cut(n, height, width, panels, image_bytes, work, padded):
     return 1, rows, max(1, panels * bands * tiles // wanted)
 
 
-def _slices(taps_h, taps_w, channels):
-    """Rows and columns of taps that are taken at a time, RUN terms at most where there are more."""
-    rows = max(1, min(taps_h, RUN // max(1, channels * taps_w)))
-    if rows * taps_w * channels <= RUN:
+def _slices(taps_h, taps_w, channels, limit):
+    """Rows and columns of taps taken at a time, ``limit`` terms at most where there are more."""
+    rows = max(1, min(taps_h, limit // max(1, channels * taps_w)))
+    if rows * taps_w * channels <= limit:
         return rows, max(1, taps_w)
-    parts = math.ceil(taps_w / max(1, RUN // channels))
+    parts = math.ceil(taps_w / max(1, limit // channels))
     return 1, math.ceil(taps_w / parts)
 
 
-def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within=None):
+def convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within=None,
+                numbers=FLOAT32):  # fmt: skip
     """The rows of a forward convolution or of an input gradient: one for each phase."""
     if kernel == op.stride == (1, 1) and op.groups == 1 and not any(map(any, op.padding)):
         low, high = (-math.inf, math.inf) if transposed else (op.low, op.high)
-        return [product(x, panels, bias, out, add, mask, low, high, within)]
+        return [product(x, panels, bias, out, add, mask, low, high, within, numbers=numbers)]
     n, h, w, c = x.shape
+    c //= numbers.per_word
     _, oh, ow, f = out.shape
     sh, sw, dh, dw, top, left = op.steps
     phases = op.stride if transposed else (1, 1)
@@ -117,7 +118,7 @@ def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within
     fg = f // op.groups
     count = panel_count(fg)
     padded = transposed or any(map(any, op.padding))
-    pixel = 4 * (within or f)
+    pixel = numbers.bytes * (within or f)
     rows, before = [], 0
     for rh in range(phases[0]):
         taps_h, origin_h, move_h, step_h, _, _ = tap_axis(rh, kernel[0], sh, dh, top, transposed)
@@ -132,7 +133,9 @@ def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within
                 work = 2 * n * height * width * max(1, taps) * c * fg / RATE
                 images, band, some = _cut(n, height, width, count, 4 * h * w * c, work, padded)
                 parts = [math.ceil(a / b) for a, b in ((height, band), (n, images), (count, some))]
-                slices = _slices(taps_h, taps_w, c // op.groups)
+                # Sums of a part of the terms are kept in the output: it must be float32 for that.
+                limit = RUN if numbers.bytes == 4 else 1 << 62
+                slices = _slices(taps_h, taps_w, c // op.groups, limit)
                 tiles = math.prod(parts) * op.groups
                 operands = [
                     x, panels, bias, out, add, mask, float(low), float(high), n, h, w, c,
@@ -146,7 +149,7 @@ def _convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within
                     *slices, *parts,
                     max(1, math.ceil(taps_h / slices[0])), max(1, math.ceil(taps_w / slices[1])),
                 ]  # fmt: skip
-                rows.append(Row(conv_rows.name, operands, tiles, work))
+                rows.append(Row(numbers.conv, operands, tiles, work))
             before += taps
     return rows
 
@@ -181,7 +184,7 @@ class Conv2D(Op, Geometry):
             return self.cut.rows(x, panels, bias, self.output, residual, None, self.outputs[1],
                                  self.low, self.high, self.steps[4:], self.within)  # fmt: skip
         kernel = w.shape[:2]
-        return _convolution(x, panels, bias, self.output, residual, None, self, False, kernel,
+        return convolution(x, panels, bias, self.output, residual, None, self, False, kernel,
                             self.within)  # fmt: skip
 
     def may_be_part(self):
@@ -239,7 +242,7 @@ class Conv2DGradX(Op, Geometry):
             return self.cut.rows(dy, panels, None, self.output, None, mask, self.outputs[1],
                                  -math.inf, math.inf, padding)  # fmt: skip
         kernel = w.shape[:2]
-        return _convolution(dy, panels, None, self.output, None, mask, self, True, kernel)
+        return convolution(dy, panels, None, self.output, None, mask, self, True, kernel)
 
 
 @register

@@ -2,6 +2,7 @@
 
 import math
 from importlib import import_module
+from typing import NamedTuple
 
 from ..graph.op import OPS, Op, Row, register
 from ..kernels.dense import dense_rows, dense_weights
@@ -74,18 +75,30 @@ class PackDenseT(Op):
         return [Row(pack_transposed.name, [w, self.output, c, f], panel_count(c), 0.2 * w.size)]
 
 
-def product(x, panels, bias, out, add, mask, low, high, stride=None, gelu=False):
+class Numbers(NamedTuple):
+    """The kind of numbers that products are made of."""
+
+    dense: str  # kernels of products and of convolutions
+    conv: str
+    per_word: int  # numbers in four bytes of input
+    bytes: int  # of a number of output
+
+
+FLOAT32 = Numbers(dense_rows.name, "conv_rows", 1, 4)
+
+
+def product(x, panels, bias, out, add, mask, low, high, stride=None, gelu=False, numbers=FLOAT32):
     """The row of a product with packed weights; all axes of x and out but the last are rows.
 
     ``stride`` is the distance of the rows of ``out``, where they are parts of longer ones.
     """
-    c, f = x.shape[-1], out.shape[-1]
-    n = x.size // c
+    c, f = x.shape[-1] // numbers.per_word, out.shape[-1]
+    n = x.size // x.shape[-1]
     work = 2 * n * c * f / RATE
     band, some = bands_and_panels(n, f, work)
     operands = [x, panels, bias, out, add, mask, float(low), float(high), n, c, f, band, some,
                 stride or f, int(gelu)]  # fmt: skip
-    return Row(dense_rows.name, operands, tile_count(n, f, band, some), work)
+    return Row(numbers.dense, operands, tile_count(n, f, band, some), work)
 
 
 @register

@@ -376,10 +376,11 @@ class Concatenate(Op):
 
     def rows(self):
         outer, inner = _around(self.output.shape, self.axis)
-        step = self.output.shape[self.axis] * inner
+        per_word = self.output.size // self.output.words
+        step = self.output.shape[self.axis] * inner // per_word
         rows, offset = [], 0
         for k, t in enumerate(self.inputs):
-            run = t.shape[self.axis] * inner
+            run = t.shape[self.axis] * inner // per_word
             if k not in self.placed:
                 rows += _copy_rows(t, self.output, rows=outer, x_step=run, y_step=step, run=run,
                                    y_offset=offset)  # fmt: skip
@@ -388,11 +389,12 @@ class Concatenate(Op):
 
     def shares(self):
         _, inner = _around(self.output.shape, self.axis)
+        per_word = self.output.size // self.output.words
         shares, offset = [], 0
         for k, t in enumerate(self.inputs):
             if k in self.placed:
                 shares.append((t, self.output, offset))
-            offset += t.shape[self.axis] * inner
+            offset += t.shape[self.axis] * inner // per_word
         return shares
 
 

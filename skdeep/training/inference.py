@@ -6,6 +6,7 @@ import numpy as np
 
 from ..graph.batching import order_batch
 from ..graph.passes import STATIC_ROLES, fuse_concatenate, optimize, rewrite, split_static
+from ..graph.precision import to_bfloat16
 from ..graph.program import compile_program
 from ..graph.tensor import Tensor
 from ..ops.optimizers import StoreRows
@@ -65,9 +66,17 @@ class Predictor:
         Rows per block.
     memory : {"fast", "low"}, default="fast"
         "low" declines Winograd's convolutions, whose packed weights take four times the memory.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Of the weights and of what layers hand to one another; sums and results are float32.
     """
 
-    def __init__(self, network, build, data, weights, block, memory="fast"):
+    def __init__(self, network, build, data, weights, block, memory="fast", precision="float32"):
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
+        if precision == "bfloat16" and weights.device.name != "cpu":
+            raise ValueError(
+                f"precision='bfloat16' needs device='cpu', not {weights.device.name!r}"
+            )
         self.device, self.block, self.weights = weights.device, block, weights
         self.network = network
         registers = Tensor((16,), "int32", role="registers")
@@ -76,6 +85,8 @@ class Predictor:
         wanted = build(output, trace, y)
         self.shapes = [t.shape[1:] for t in wanted]
         wanted = optimize(wanted, training=False)
+        if precision == "bfloat16":
+            wanted = to_bfloat16(wanted)
         wanted, self.places, static_size = split_static(wanted)
         wanted, self.stretches = order_batch(
             wanted, block, lambda t: t.role in (*STATIC_ROLES, "static")

@@ -1,0 +1,141 @@
+"""Pooling and depthwise convolution of bfloat16 images, computed in float32.
+
+Formulas and borders are those of :mod:`skdeep.kernels.pool` and :mod:`skdeep.kernels.depthwise`.
+"""
+
+import numpy as np
+
+from .bfloat16 import load_bf16, store_bf16_n
+from .compiler import expand, inline, kernel
+from .conv import taps_inside
+from .pool import LOWEST, ONE, ZERO, counted, takes_over, tap_range
+from .simd import WIDTH, fill, fma, load, load_f32, load_n, maximum, minimum, where
+
+
+@inline
+def larger(value, best):
+    """Lane by lane maximum; NaN wins over every number."""
+    return where(takes_over(value, best), value, best)
+
+
+@kernel
+def max_pool_bf16(p, tile):
+    """Maximum of each window. p is as for :func:`~skdeep.kernels.pool.max_pool`, without index."""
+    h, w, c, down, across = p[4], p[5], p[6], p[7], p[8]
+    kh, kw, sh, sw, top, left = p[9], p[10], p[11], p[12], p[13], p[14]
+    row, column = 2 * w * c, 2 * c
+    for r in range(tile * p[15], min(p[3], (tile + 1) * p[15])):
+        n, i = r // down, r % down
+        i0 = i * sh - top
+        p0, p1 = tap_range(i0, kh, h)
+        for j in range(across):
+            j0 = j * sw - left
+            q0, q1 = tap_range(j0, kw, w)
+            x = p[0] + (n * h + i0) * row + j0 * column
+            y = p[1] + (r * across + j) * column
+            k = 0
+            while k + 2 * WIDTH <= c:
+                a, b = fill(LOWEST), fill(LOWEST)
+                for u in range(p0, p1):
+                    for v in range(q0, q1):
+                        at = x + u * row + v * column + 2 * k
+                        a = larger(load_bf16(at), a)
+                        b = larger(load_bf16(at + 2 * WIDTH), b)
+                store_bf16_n(y + 2 * k, a, WIDTH)
+                store_bf16_n(y + 2 * (k + WIDTH), b, WIDTH)
+                k += 2 * WIDTH
+            while k < c:
+                a = fill(LOWEST)
+                for u in range(p0, p1):
+                    for v in range(q0, q1):
+                        a = larger(load_bf16(x + u * row + v * column + 2 * k), a)
+                store_bf16_n(y + 2 * k, a, min(WIDTH, c - k))
+                k += WIDTH
+
+
+@kernel
+def average_pool_bf16(p, tile):
+    """Mean of each window, over the taps inside the image or (``padded``) inside the padding too.
+
+    p = [x, y, rows of y in all images, h, w, c, windows down, windows across, kh, kw, sh, sw, top,
+    left, bottom, right, padded, rows per tile]
+    """
+    h, w, c, down, across = p[3], p[4], p[5], p[6], p[7]
+    kh, kw, sh, sw, top, left = p[8], p[9], p[10], p[11], p[12], p[13]
+    row, column = 2 * w * c, 2 * c
+    for r in range(tile * p[17], min(p[2], (tile + 1) * p[17])):
+        n, i = r // down, r % down
+        i0 = i * sh - top
+        p0, p1 = tap_range(i0, kh, h)
+        high = counted(i0, kh, h, top, p[14], p[16])
+        for j in range(across):
+            j0 = j * sw - left
+            q0, q1 = tap_range(j0, kw, w)
+            factor = ONE / np.float32(high * counted(j0, kw, w, left, p[15], p[16]))
+            x = p[0] + (n * h + i0) * row + j0 * column
+            y = p[1] + (r * across + j) * column
+            for k in range(0, c, WIDTH):
+                total = fill(ZERO)
+                for u in range(p0, p1):
+                    part = fill(ZERO)
+                    for v in range(q0, q1):
+                        part = part + load_bf16(x + u * row + v * column + 2 * k)
+                    total = total + part
+                store_bf16_n(y + 2 * k, total * factor, min(WIDTH, c - k))
+
+
+@expand
+def pixels_4(x, move, w, taps_h, xh, wh, taps_w, xw, ww, start):
+    """Sums over the taps of four pixels that lie ``move`` bytes apart in the input."""
+    a, b, c, d = start, start, start, start
+    for u in range(taps_h):
+        for v in range(taps_w):
+            weight = load(w + u * wh + v * ww)
+            at = x + u * xh + v * xw
+            a = fma(load_bf16(at), weight, a)
+            b = fma(load_bf16(at + move), weight, b)
+            c = fma(load_bf16(at + 2 * move), weight, c)
+            d = fma(load_bf16(at + 3 * move), weight, d)
+    return a, b, c, d
+
+
+@kernel
+def depthwise_rows_bf16(p, tile):
+    """Depthwise convolution of bfloat16 with float32 weights and bias.
+
+    p = [x, w, bias, out, low, high, n, h, w, c, oh, ow, kh, kw, sh, sw, dh, dw, top, left, rows of
+    a tile]
+    """
+    weights, bias = p[1], p[2]
+    low, high = fill(load_f32(p[4])), fill(load_f32(p[5]))
+    h, w, c, oh, ow, kh, kw = p[7], p[8], p[9], p[10], p[11], p[12], p[13]
+    sh, sw, dh, dw, top, left = p[14], p[15], p[16], p[17], p[18], p[19]
+    bands = (oh + p[20] - 1) // p[20]
+    image, start = tile // bands, tile % bands * p[20]
+    pixel = 2 * c
+    for i in range(start, min(oh, start + p[20])):
+        row = i * sh - top
+        u, u_end = taps_inside(row, dh, kh, h)
+        j = 0
+        while j < ow:
+            column = j * sw - left
+            v, v_end = taps_inside(column, dw, kw, w)
+            last, last_end = taps_inside(column + 3 * sw, dw, kw, w)
+            four = j + 4 <= ow and v == 0 and v_end == kw and last == 0 and last_end == kw
+            source = p[0] + pixel * ((image * h + row + u * dh) * w + column + v * dw)
+            target = p[3] + pixel * ((image * oh + i) * ow + j)
+            for k in range(0, c, WIDTH):
+                lanes = min(WIDTH, c - k)
+                first = load_n(bias + 4 * k, lanes) if bias != 0 else fill(ZERO)
+                ys = pixels_4(
+                    source + 2 * k, pixel * sw if four else 0,
+                    weights + 4 * ((u * kw + v) * c + k), u_end - u, pixel * w * dh, 4 * kw * c,
+                    v_end - v, pixel * dw, 4 * c, first,
+                )  # fmt: skip
+                at = target + 2 * k
+                store_bf16_n(at, minimum(maximum(ys[0], low), high), lanes)
+                if four:
+                    store_bf16_n(at + pixel, minimum(maximum(ys[1], low), high), lanes)
+                    store_bf16_n(at + 2 * pixel, minimum(maximum(ys[2], low), high), lanes)
+                    store_bf16_n(at + 3 * pixel, minimum(maximum(ys[3], low), high), lanes)
+            j += 4 if four else 1
