@@ -20,6 +20,7 @@ from .simd import (
     I32,
     VI,
     WIDTH,
+    V,
     call_llvm,
     fill,
     first_lanes,
@@ -81,6 +82,56 @@ def equals_whole(typingctx, address, number):
         return builder.icmp_signed("==", found, splat(builder, builder.trunc(args[1], I32)))
 
     return mask_t(types.int64, types.int64), emit
+
+
+@intrinsic
+def lane_numbers(typingctx):
+    """0, 1, 2, ..."""
+
+    def emit(context, builder, sig, args):
+        return ir.Constant(V, [float(k) for k in range(WIDTH)])
+
+    return vec(), emit
+
+
+@intrinsic
+def floor(typingctx, value):
+    """Largest whole number not above each lane."""
+
+    def emit(context, builder, sig, args):
+        return call_llvm(builder, f"llvm.floor.v{WIDTH}f32", V, args[0])
+
+    return vec(vec), emit
+
+
+PERMUTE = {16: "llvm.x86.avx512.permvar.sf.512", 8: "llvm.x86.avx2.permps"}
+
+
+@intrinsic
+def permute(typingctx, value, lanes):
+    """Lane k of the result is lane ``lanes[k]``, a whole number, of the value."""
+
+    def emit(context, builder, sig, args):
+        value, lanes = args[0], builder.fptosi(args[1], VI)
+        if WIDTH in PERMUTE:
+            return call_llvm(builder, PERMUTE[WIDTH], V, value, lanes)
+        result = value
+        for k in (ir.Constant(I32, k) for k in range(WIDTH)):
+            lane = builder.extract_element(value, builder.extract_element(lanes, k))
+            result = builder.insert_element(result, lane, k)
+        return result
+
+    return vec(vec, vec), emit
+
+
+@intrinsic
+def whole_equals(typingctx, bits, number):
+    """Lanes where an int32, loaded as a vector, equals a whole number."""
+
+    def emit(context, builder, sig, args):
+        return builder.icmp_signed("==", builder.bitcast(args[0], VI), builder.fptosi(args[1], VI))
+
+    return mask_t(vec, vec), emit
 
 
 # ---- which windows, which pixels -----------------------------------------------------------------
@@ -403,20 +454,15 @@ def pool_grad(p, tile):
 
 @inline
 def inside_apart(dy, index, dx, row, c, windows, kh, kw, factor):
-    """Windows side by side that lie within the image and touch one another, dx row by row.
-
-    With few channels a vector of dx covers the next pixels too; these are written after it, but
-    for the end of the last row, which the caller writes.
-    """
-    pick = index != 0
-    last = max(0, c - WIDTH)
+    """Windows side by side that lie within the image and touch one another, dx row by row."""
+    last = c - WIDTH
     for p in range(kh):
         at, to = 0, dx + p * row
         for _ in range(windows):
             for k in range(0, c, WIDTH):
                 o = at + 4 * min(k, last)
                 value = load(dy + o)
-                if pick:
+                if index != 0:
                     tap = p * kw
                     for q in range(kw):
                         chosen = where(equals_whole(index + o, tap + q), value, ZERO)
@@ -429,6 +475,51 @@ def inside_apart(dy, index, dx, row, c, windows, kh, kw, factor):
             to += 4 * kw * c
 
 
+@expand
+def inside_apart_few(dy, index, dx, rows, h, w, c, down, across, kh, kw, top, left, windows):
+    """The same for less channels than a vector has lanes, in all rows [first, end) of dy.
+
+    A vector of dx covers several pixels; its lanes are taken from one vector of dy.
+    """
+    width, taps = np.float32(c), np.float32(kw)
+    half, factor = np.float32(0.5), ONE / np.float32(kh * kw)
+    first, end = windows
+    size = (end - first) * kw * c
+    for t in range(0, size, WIDTH):
+        flat = lane_numbers() + np.float32(t)
+        pixel = floor((flat + half) / width)
+        window = floor((pixel + half) / taps)
+        column = pixel - window * taps
+        j = t // c
+        base = j // kw * c
+        if j % kw == kw - 1:
+            base += t - j * c
+        lanes = (window - pixel) * width + (flat - np.float32(base))
+        count, a, n = min(WIDTH, size - t), rows[0] % down, rows[0] // down
+        at = 4 * ((rows[0] * across + first) * c + base)
+        image = dx + 4 * (n * h * w * c + (first * kw - left) * c + t)
+        for _ in range(rows[0], rows[1]):
+            i = a * kh - top
+            if i >= 0 and i + kh <= h:
+                to, tap = image + 4 * i * w * c, column
+                value = permute(load(dy + at), lanes)
+                if index != 0:
+                    found = permute(load(index + at), lanes)
+                    for _ in range(kh):
+                        put(to, where(whole_equals(found, tap), value, ZERO), count)
+                        to += 4 * w * c
+                        tap = tap + taps
+                else:
+                    value = value * factor
+                    for _ in range(kh):
+                        put(to, value, count)
+                        to += 4 * w * c
+            at += 4 * across * c
+            a += 1
+            if a == down:
+                a, image = 0, image + 4 * h * w * c
+
+
 @kernel
 def pool_grad_apart(p, tile):
     """The same for windows that do not overlap; each also clears the pixels up to the next one.
@@ -439,28 +530,33 @@ def pool_grad_apart(p, tile):
     h, w, c, down, across = p[4], p[5], p[6], p[7], p[8]
     kh, kw, sh, sw, top, left = p[9], p[10], p[11], p[12], p[13], p[14]
     pick, factor, zero = p[1] != 0, ONE, fill(ZERO)
-    # Windows of a row that lie within the image, less those whose vectors would leave the tensor.
+    # Windows of a row that lie within the image, when they touch one another.
     whole, whole_end = (left + sw - 1) // sw, min(across, (w + left) // sw)
-    if sw != kw or sh != kh or (c < WIDTH and c * w < WIDTH):
+    if sw != kw or sh != kh:
         whole_end = whole
-    spill = (WIDTH - 1) // (c * sw) + 1 if c < WIDTH else 0
     stop = min(p[3], (tile + 1) * p[18])
+    if c < WIDTH:
+        inside_apart_few(p[0], p[1], p[2], (tile * p[18], stop), h, w, c, down, across, kh, kw, top,
+                         left, (whole, whole_end))  # fmt: skip
     for r in range(tile * p[18], stop):
         n, a = r // down, r % down
         i0 = a * sh - top
         i1, i2 = max(0, i0), (h if a + 1 == down else i0 + sh)
         high = counted(i0, kh, h, top, p[15], p[17])
-        first, end = whole, whole_end - (spill if r + 1 == stop else 0)
+        first, end = whole, whole_end
         if i0 < 0 or i0 + kh > h or end <= first:
             first, end = 0, 0
-        else:
+        elif c >= WIDTH:
             at = 4 * (r * across + first) * c
             inside_apart(p[0] + at, p[1] + at if pick else 0,
                          p[2] + 4 * ((n * h + i0) * w + first * sw - left) * c, 4 * w * c, c,
                          end - first, kh, kw, ONE / np.float32(kh * kw))  # fmt: skip
-        for b in range(across):
-            if first <= b < end and b + 1 < across and i2 == i0 + kh:
-                continue
+        if i2 != i0 + kh:
+            end = first  # there are more rows to clear
+        elif end == across and across * sw - left < w:
+            end -= 1
+        for other in range(across - (end - first)):
+            b = other if other < first else other + end - first
             j0 = b * sw - left
             j1, j2 = max(0, j0), (w if b + 1 == across else j0 + sw)
             if not pick:
