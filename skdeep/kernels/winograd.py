@@ -577,10 +577,10 @@ def multiply_bands(table, a, b, squares, channels, a_width, out, width):
 
 @kernel
 def winograd_weights(p, tile):
-    """dw (r, r, c, f) = G^T [sums of V M over squares] G, added to what dw holds if ``add``.
+    """dw (parts, r, r, c, f) = G^T [sums of V M over squares] G, added to what it holds if ``add``.
 
-    p = [work, dw, c, f, size, r, squares, vectors of a band of V, tiles, add]. Each tile takes a
-    share of the pairs of bands.
+    p = [work, dw, c, f, size, r, squares, vectors of a band of V, shares, add, parts]. Each tile
+    takes a share of the pairs of bands and, where these are few, a part of the squares.
     """
     work, dw, c, f, size, r, squares, band = p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]
     panels = count_panels(f)
@@ -589,18 +589,22 @@ def winograd_weights(p, tile):
     m_gap = squares * VECTOR_BYTES * count_vectors(f) + LINE
     m_start = work + positions * v_gap
     sums = m_start + positions * (m_gap + tile * PAIR_BYTES)
+    part, share = tile // p[8], tile % p[8]
+    start, stop = part * squares // p[10], (part + 1) * squares // p[10]
+    dw += 4 * part * r * r * c * f
     table, between, square = scratch(TABLE_BYTES), scratch(SQUARE_BYTES), scratch(SQUARE_BYTES)
     pairs = (count_vectors(c) + band - 1) // band * panels
-    for pair in range(tile * pairs // p[8], (tile + 1) * pairs // p[8]):
+    for pair in range(share * pairs // p[8], (share + 1) * pairs // p[8]):
         begin = pair // panels * band
         a_width = VECTOR_BYTES * min(band, count_vectors(c) - begin)
         channels = min(c, (begin + band) * WIDTH) - begin * WIDTH
         first, end = panel_first(f, pair % panels), panel_first(f, pair % panels + 1)
         width = VECTOR_BYTES * (end - first)
         for q in range(positions):
-            multiply_bands(table, work + q * v_gap + squares * VECTOR_BYTES * begin,
-                           m_start + q * m_gap + squares * VECTOR_BYTES * first, squares, channels,
-                           a_width, sums + q * PAIR_BYTES, width)  # fmt: skip
+            a = work + q * v_gap + squares * VECTOR_BYTES * begin + start * a_width
+            b = m_start + q * m_gap + squares * VECTOR_BYTES * first + start * width
+            multiply_bands(table, a, b, stop - start, channels, a_width, sums + q * PAIR_BYTES,
+                           width)  # fmt: skip
         for k in range(channels):
             for v in range(end - first):
                 at = sums + k * width + v * VECTOR_BYTES

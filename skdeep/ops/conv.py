@@ -258,7 +258,8 @@ class Conv2DGradW(Op, Geometry):
         shape = (*self.kernel, x.shape[3] // self.groups, dy.shape[3])
         if self.algorithm != "direct":
             self.cut = WeightGradient(self.algorithm, x.shape[3], dy.shape, self.kernel[0])
-            return [shape, (self.cut.floats,)]
+            parts = self.cut.parts
+            return [shape, (self.cut.floats,), *[(parts, *shape)] * (parts > 1)]
         self.cut = self._cut()
         parts = math.ceil(x.shape[0] / self.cut[0])
         return [shape] if parts == 1 else [shape, (parts, *shape)]
@@ -281,7 +282,7 @@ class Conv2DGradW(Op, Geometry):
     def rows(self):
         x, dy = self.inputs
         if self.algorithm != "direct":
-            return self.cut.rows(x, dy, *self.outputs, self.steps[4:])
+            return self.cut.rows(x, dy, self.output, self.outputs[1:], self.steps[4:])
         n, h, w, c = x.shape
         _, oh, ow, f = dy.shape
         images, channels, some, at_once, work = self.cut

@@ -3,6 +3,7 @@
 import math
 
 from ..graph.op import Op, Row, register
+from ..kernels.conv import CHUNK, sum_groups
 from ..kernels.gemm import FULL_MORE, VECTORS
 from ..kernels.panels import panel_count, vector_count
 from ..kernels.winograd import (
@@ -217,7 +218,8 @@ class WeightGradient:
     """How the weight gradient of r x r kernels and c channels to ``shape`` (n, oh, ow, f) is cut.
 
     A *wave* of squares is transformed; then every tile multiplies pairs of a band of channels and a
-    panel of filters, transforms the sums back, and adds them to those of the waves before.
+    panel of filters, transforms the sums back, and adds them to those of the waves before. Where
+    there are few pairs, the squares of a wave are cut into ``parts`` with sums of their own.
     """
 
     def __init__(self, algorithm, c, shape, r):
@@ -233,13 +235,17 @@ class WeightGradient:
         self.wave = math.ceil(self.squares / self.waves)
         vectors, panels = vector_count(c), panel_count(f)
         self.band = min(VECTORS, max(1, vectors * panels // min(wanted, PAIRS)))
-        self.tiles = min(wanted, math.ceil(vectors / self.band) * panels)
+        self.shares = min(wanted, math.ceil(vectors / self.band) * panels)
+        self.parts = min(math.ceil(PAIRS / self.shares), max(1, wanted // self.shares))
+        self.tiles = self.shares * self.parts
         self.floats = sum(work_floats(self.size, self.wave, c, f))
         self.floats += self.tiles * positions * PAIR_BYTES // 4
 
     def rows(self, x, dy, dw, work, padding):
-        """Two rows for each wave."""
+        """Two rows for each wave, and one for the sum of parts."""
         c, f = x.shape[3], dy.shape[3]
+        work, *partial = work
+        out = partial[0] if partial else dw
         head = [x, dy, work, *x.shape, *dy.shape[1:], *padding, self.m, self.size]
         rows = []
         for start in range(0, self.squares, self.wave):
@@ -249,7 +255,10 @@ class WeightGradient:
             share = (stop - start) / self.squares
             first = [*head, start, stop, size, self.band]
             rows.append(Row(winograd_transforms.name, first, tiles, share * self.transforms))
-            second = [work, dw, c, f, self.size, self.r, stop - start, self.band, self.tiles,
-                      int(start > 0)]  # fmt: skip
+            second = [work, out, c, f, self.size, self.r, stop - start, self.band, self.shares,
+                      int(start > 0), self.parts]  # fmt: skip
             rows.append(Row(winograd_weights.name, second, self.tiles, share * self.work))
+        if partial:
+            operands = [out, dw, self.parts, dw.size]
+            rows.append(Row(sum_groups.name, operands, math.ceil(dw.size / CHUNK), 0.1 * dw.size))
         return rows
