@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from ._config import get_config, set_config
+from ._config import config_context, get_config, set_config
 
 __version__ = "0.1.0.dev0"
 
@@ -20,6 +20,7 @@ __all__ = [
     "MLPRegressor",
     "NeuralNetClassifier",
     "NeuralNetRegressor",
+    "config_context",
     "get_config",
     "set_config",
     "show_versions",

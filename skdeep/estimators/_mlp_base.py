@@ -23,7 +23,7 @@ from ..training.lbfgs import FTOL, minimize_loss
 from ..training.optimizers import SGD, Adam
 from ..training.weights import Weights
 from ._mlp_training import MLPLoop, MLPTrainer
-from .base import make_device
+from .base import make_device, prediction_options
 
 INPUTS = {"accept_sparse": "csr", "dtype": np.float32, "order": "C", "accept_large_sparse": False}
 
@@ -347,9 +347,11 @@ class BaseMLP(BaseEstimator, ABC):
         data = Data(X, X.shape[1:])
         device = self._device()
         threads = self._threads()
-        key = device.name, self._block(data.n, threads), data.n_columns is None, self.activation
+        options = prediction_options()
+        block = self._block(data.n, threads)
+        key = (device.name, block, data.n_columns is None, self.activation, *options.values())
         known = self._predictors.pop(key, None)  # concurrent callers build their own
-        network, predictor = known or self._predictor(data, device, key[1])
+        network, predictor = known or self._predictor(data, device, block, options)
         for role, vector in self._gather(network).items():  # somebody may have changed coefs_
             predictor.device.write(predictor.weights.memories[role], vector)
         predictor.weights.refresh()
@@ -357,13 +359,13 @@ class BaseMLP(BaseEstimator, ABC):
         keep_recent(self._predictors, key, (network, predictor))
         return rows
 
-    def _predictor(self, data, device, block):
+    def _predictor(self, data, device, block, options):
         """A network for the fitted weights, and a predictor whose memory is still to be filled."""
         units = (data.input_shape[0], *(len(b) for b in self.intercepts_))
         network = build_network(units, self.activation)
         memories = {role: device.zeros(size) for role, size in network.parameters.sizes.items()}
         weights = Weights(device, memories)
-        return network, Predictor(network, _output_alone, data, weights, block)
+        return network, Predictor(network, _output_alone, data, weights, block, **options)
 
     def __getstate__(self):
         state = super().__getstate__().copy()

@@ -47,6 +47,12 @@ def make_device(name):
     return CUDA()
 
 
+def prediction_options():
+    """What :func:`skdeep.set_config` says of how to predict."""
+    config = get_config()
+    return {name: config[name] for name in ("memory", "precision")}
+
+
 def as_given(X, result):
     """Results in float32 for X in float32, else in float64."""
     dtype = np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64
@@ -379,11 +385,13 @@ class BaseNeuralNet(
         data = Data(self._known_inputs(X), self.input_shape_)
         device = make_device(self.device or get_config()["device"])
         threads = self._threads()
-        key = (what, device.name, self._block(data.n, threads), data.n_columns is None)
+        options = prediction_options()
+        block = self._block(data.n, threads)
+        key = (what, device.name, block, data.n_columns is None, *options.values())
         predictor = self._predictors.pop(key, None)  # concurrent callers build their own
         if predictor is None:
             predictor = Predictor(
-                self.network_, partial(self._wanted, what), data, self._on(device), key[2]
+                self.network_, partial(self._wanted, what), data, self._on(device), block, **options
             )
         (rows,) = predictor.run(data, threads)
         keep_recent(self._predictors, key, predictor)
@@ -423,6 +431,7 @@ class BaseNeuralNet(
             data,
             self._on(make_device("cpu")),
             n_samples,
+            **prediction_options(),
         )
         return summarize(predictor)
 
