@@ -174,15 +174,14 @@ def emit_row_tile(builder, rows, vectors, args, kind=Tile):
     wanted = builder.select(cached, _i64(0), _i64(rows * vectors))
     to_add = builder.select(builder.icmp_signed("==", add, _i64(ABSENT)), _i64(0), add)
 
-    def ask_for_output():
-        k = builder.load(asked)
-        with builder.if_then(builder.icmp_signed("<", k, wanted)):
+    def ask_for_output(turn, first, left):
+        with cgutils.if_unlikely(builder, builder.icmp_signed("<", turn, left)):
+            k = builder.add(first, turn)
             row, v = builder.urem(k, _i64(rows)), builder.udiv(k, _i64(rows))
             row = builder.load(pointer(builder, builder.add(table, builder.mul(row, _i64(8))), I64))
             place = builder.add(row, builder.mul(v, _i64(VECTOR_BYTES)))
             _prefetch(builder, place, write=True)
             _prefetch(builder, builder.add(place, to_add))
-            builder.store(builder.add(k, _i64(1)), asked)
 
     def step(a, b, k):
         a = builder.add(a, builder.mul(k, _i64(4)))
@@ -194,10 +193,12 @@ def emit_row_tile(builder, rows, vectors, args, kind=Tile):
         b = builder.add(builder.mul(u.index, bu), builder.mul(w.index, bv))
         b = builder.add(b, panel)
         now = builder.load(soon)
-        with _loop(builder, builder.ashr(run, _i64(unroll - 1))) as turn:
+        first, turns = builder.load(asked), builder.ashr(run, _i64(unroll - 1))
+        left = builder.sub(wanted, first)
+        with _loop(builder, turns) as turn:
             k = builder.mul(turn.index, _i64(unroll))
             _prefetch(builder, builder.add(now, builder.mul(k, _i64(LINE // 2))))
-            ask_for_output()
+            ask_for_output(turn.index, first, left)
             step(a, b, k)
             if unroll == 2:
                 step(a, b, builder.add(k, _i64(1)))
@@ -205,6 +206,7 @@ def emit_row_tile(builder, rows, vectors, args, kind=Tile):
             with builder.if_then(builder.trunc(run, I1)):
                 step(a, b, builder.sub(run, _i64(1)))
         builder.store(builder.add(now, builder.mul(run, _i64(LINE // 2))), soon)
+        builder.store(builder.add(first, turns), asked)
 
     with _present(builder, add):
         tile.add([builder.add(o, add) for o in out], valid, last)
