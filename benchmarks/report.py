@@ -17,6 +17,7 @@ ORDER = [
     "networks",
     "scaling",
     "layers",
+    "maths",
     "startup",
     "build",
     "accuracy",

@@ -56,6 +56,7 @@ UNARY = {
     "leaky_relu -1": (lambda x: ops.leaky_relu(x, -1.0), abs, -2, 2),
     "log": (ops.log, math.log, 0.1, 5),
     "log1p": (ops.log1p, math.log1p, -0.8, 5),
+    "mish": (ops.mish, lambda x: x * math.tanh(math.log1p(math.exp(x))), -5, 5),
     "negative": (ops.negative, lambda x: -x, -2, 2),
     "power 0": (lambda x: ops.power(x, 0), lambda x: 1.0, -2, 2),
     "power 1": (lambda x: ops.power(x, 1), lambda x: x, -2, 2),

@@ -21,7 +21,7 @@ MAPS = {**elementwise.MAPS, **activation.MAPS, **arithmetic.MAPS}
 FUNCTIONS = {
     "exp": (np.exp, 1.1),
     "expm1": (np.expm1, 1.6),
-    "log": (np.log, 0.9),
+    "log": (np.log, 1.0),
     "log1p": (np.log1p, 1.5),
     "tanh": (np.tanh, 2.6),
     "erf": (special.erf, 1.1),
@@ -66,6 +66,26 @@ def test_error_at_usual_arguments(name):
     rng = np.random.default_rng(1)
     x = np.concatenate([rng.normal(0, s, 100_000) for s in (0.01, 1, 10, 100)])
     assert ulp_error(compute(name, x), exact(name, x)).max() < FUNCTIONS[name][1]
+
+
+def exact_mish(x):
+    n = np.exp(np.minimum(x, 40)) * (np.exp(np.minimum(x, 40)) + 2)
+    return x * (n / (n + 2))
+
+
+FADING = {
+    "gelu": lambda x: x * special.ndtr(x),
+    "silu": lambda x: x * special.expit(x),
+    "mish": exact_mish,
+}
+
+
+@pytest.mark.parametrize("name", FADING)
+def test_error_of_what_fades_in_units_of_the_argument(name):
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.normal(0, s, 100_000) for s in (0.01, 1, 3, 30)]).astype(np.float32)
+    error = np.abs(compute(name, x) - FADING[name](x.astype(np.float64)))
+    assert (error / np.spacing(np.abs(x))).max() < 2
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -3,10 +3,10 @@
 import numpy as np
 
 from .elementwise import kernels_of
-from .maths import erf, exp, expm1, sigmoid, softplus, tanh, where
+from .maths import erf, exp, expm1, minimum, sigmoid, softplus, tanh, where
 
 f = np.float32
-ZERO, HALF, ONE = f(0), f(0.5), f(1)
+ZERO, HALF, ONE, TWO, FOUR, TWENTY = f(0), f(0.5), f(1), f(2), f(4), f(20)
 SQRT_HALF, ONE_OVER_SQRT_TWO_PI = f(0.5**0.5), f(1 / (2 * np.pi) ** 0.5)
 SELU_ALPHA, SELU_SCALE = f(1.6732632423543772), f(1.0507009873554805)
 
@@ -19,6 +19,21 @@ def tanh_grad(dy, y):
 def sigmoid_grad(dy, y):
     """y (1 - y)."""
     return dy * y * (ONE - y)
+
+
+def mish(x):
+    """x tanh(softplus(x)) = x n / (n + 2) with n = w (w + 2) and w = exp(x)."""
+    w = exp(minimum(x, TWENTY))  # beyond, n / (n + 2) is 1
+    n = w * (w + TWO)
+    return x * (n / (n + TWO))
+
+
+def mish_grad(dy, x):
+    """t + 4 x w (w + 1) / (n + 2)**2 with t = n / (n + 2), n and w as for mish."""
+    w = exp(minimum(x, TWENTY))
+    n = w * (w + TWO)
+    d = n + TWO
+    return dy * (n / d + x * (FOUR * w * (w + ONE) / (d * d)))
 
 
 def relu(x):
@@ -108,6 +123,8 @@ MAPS = {
     "gelu_grad": (gelu_grad, 2, 0),
     "leaky_relu": (leaky_relu, 1, 1),
     "leaky_relu_grad": (leaky_relu_grad, 2, 1),
+    "mish": (mish, 1, 0),
+    "mish_grad": (mish_grad, 2, 0),
     "relu": (relu, 1, 0),
     "relu_grad": (relu_grad, 2, 0),
     "selu": (selu, 1, 0),

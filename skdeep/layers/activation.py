@@ -18,6 +18,7 @@ ACTIVATIONS = {
     "selu": ops.selu,
     "gelu": ops.gelu,
     "silu": ops.silu,
+    "mish": ops.mish,
     "tanh": ops.tanh,
     "sigmoid": ops.sigmoid,
     "logistic": ops.sigmoid,
@@ -52,7 +53,7 @@ class Activation(Layer):
     Parameters
     ----------
     function : str or callable, default="relu"
-        One of relu, relu6 (limited to 6), leaky_relu, elu, selu, gelu, silu, tanh, sigmoid,
+        One of relu, relu6 (limited to 6), leaky_relu, elu, selu, gelu, silu, mish, tanh, sigmoid,
         softplus, softmax, identity; or a function of a tensor written with :mod:`skdeep.ops`.
     alpha : float or None, default=None
         Slope of leaky_relu (0.01) or scale of elu (1.0).

@@ -223,6 +223,7 @@ _FOR_ACTIVATION = {
     "elu": "he_uniform",
     "gelu": "he_uniform",
     "silu": "he_uniform",
+    "mish": "he_uniform",
     "selu": "lecun_normal",
 }
 

@@ -13,6 +13,7 @@ __all__ = [
     "elu",
     "gelu",
     "leaky_relu",
+    "mish",
     "relu",
     "selu",
     "sigmoid",
@@ -25,6 +26,7 @@ Clip, ClipGrad = _unary(__name__, "Clip", "clip", "x", 0.1, ("low", "high"))
 Elu, EluGrad = _unary(__name__, "Elu", "elu", "y", 0.4, ("alpha",))
 Gelu, GeluGrad = _unary(__name__, "Gelu", "gelu", "x", 0.8)
 LeakyRelu, LeakyReluGrad = _unary(__name__, "LeakyRelu", "leaky_relu", "x", 0.1, ("slope",))
+Mish, MishGrad = _unary(__name__, "Mish", "mish", "x", 0.6)
 Relu, ReluGrad = _unary(__name__, "Relu", "relu", "y", 0.1)
 Selu, SeluGrad = _unary(__name__, "Selu", "selu", "y", 0.4)
 Sigmoid, SigmoidGrad = _unary(__name__, "Sigmoid", "sigmoid", "y", 0.4)
@@ -223,6 +225,31 @@ def sigmoid(x):
     array([0.1192, 0.5   , 0.8808], dtype=float32)
     """
     return Sigmoid(x).output
+
+
+def mish(x):
+    """Smooth activation ``x * tanh(softplus(x))``, without overflow.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    References
+    ----------
+    Misra, Mish: a self regularized non-monotonic activation function, 2020.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.mish(x)], {x: [-1.0, 0.0, 1.0]})[0].round(4)
+    array([-0.3034,  0.    ,  0.8651], dtype=float32)
+    """
+    return Mish(x).output
 
 
 def silu(x):
