@@ -98,7 +98,7 @@ class Program:
         table = np.zeros((len(self.kernels), HEADER + OPERANDS), np.int64)
         table[:, 0] = [handles[name] for name in self.kernels]
         table[:, 1] = self.tiles
-        table[:, 2] = (self.tiles > 1) & (self.work > PARALLEL_ABOVE)
+        table[:, 2] = np.where((self.tiles > 1) & (self.work > PARALLEL_ABOVE), self.work, 0)
         np.add(self.offsets, base[self.memory_of], out=table[:, HEADER:])
         return table
 

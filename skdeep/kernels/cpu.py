@@ -17,6 +17,7 @@ from . import runner
 from .compiler import KERNELS, cache_directory
 
 ALIGNMENT = 64
+WORTH_A_TEAM = 300_000  # ns of work in rows to share: starting a thread takes about 100 us
 SLACK = 32  # elements readable past the end of every buffer
 
 _started_parallel = False  # this process has entered a parallel region
@@ -137,7 +138,8 @@ class CPU:
 
     def run_steps(self, table, registers, values, index, orders, loss, losses, n_threads=1):
         """Walk a training program once per row of ``orders``; returns the number of steps done."""
-        team = n_threads if table[:, 2].any() else 1
+        shared = len(orders) * int(table[:, 2].sum())
+        team = n_threads if shared > WORTH_A_TEAM else 1
         return runner.steps(table, registers, values, index, orders, loss, losses, team=team)
 
     def run_blocks(self, tables, registers, block, first, last, n_threads=1):

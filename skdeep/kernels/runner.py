@@ -1,7 +1,7 @@
 """The loops that walk a program: the only compiled code that knows what a program is.
 
 A program is an int64 table, one row per kernel call:
-``[address of the kernel, tiles, run tiles in parallel?, 0 | operands ...]``.
+``[address of the kernel, tiles, work in ns if the tiles run in parallel or 0, 0 | operands ...]``.
 
 The serial loops are kernels themselves: they take everything by address and start without Numba's
 help. So is a training program's parallel loop, which a *team* of threads walks that live as long as
