@@ -249,7 +249,9 @@ def test_pooling(c, size, stride, padding):
 
 def test_pooling_keeps_nan_and_infinity():
     x = normal(1, 1, 2, 2, 6)
-    x[0, 0, 1, 2], x[0, 1, 1, 3], x[0, 1, 0, 4] = np.nan, np.inf, -np.inf
+    x[0, 0, 1, 2], x[0, 1, 1, 3], x[0, 1, 0, 4], x[0, 1, 0, 5] = np.nan, np.inf, -np.inf, -np.nan
+    x[0, :, :, 0] = -np.abs(x[0, :, :, 0])
+    x[0, :, :, 1] = -np.inf
     windows = {"size": (2, 2), "stride": (2, 2), "padding": ((0, 0),) * 2, "counts": (1, 1)}
     t, feeds = images(x)
     (found,) = both([MaxPool2DBfloat16(t, **windows).output], feeds)

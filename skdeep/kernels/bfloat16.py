@@ -81,14 +81,18 @@ def store_half(builder, value, address):
 
 
 def store_half_first(builder, value, address, n):
-    """Write the first ``n`` lanes; a call where that is more than one instruction."""
+    """Write the first ``n`` lanes, rounded."""
+    store_shorts_first(builder, narrow(builder, value), address, n)
+
+
+def store_shorts_first(builder, half, address, n):
+    """Write the first ``n`` lanes of 16 bits; a call where that is more than one instruction."""
     name = f"llvm.masked.store.v{WIDTH}i16.p0"
 
     def masked(builder, half, address, n):
         args = (half, pointer(builder, address, VS), ir.Constant(I32, 2), first_lanes(builder, n))
         call_llvm(builder, name, ir.VoidType(), *args)
 
-    half = narrow(builder, value)
     if WIDTH == 16:
         masked(builder, half, address, n)
         return
@@ -159,6 +163,70 @@ def threes_to_fours(typingctx, value):
         return builder.shuffle_vector(args[0], zeros, ir.Constant(VI, order))
 
     return vec(vec), emit
+
+
+# ---- 2 * WIDTH numbers at once, in an order of whole numbers -------------------------------------
+#
+# With the other bits of a negative number flipped, bfloat16 sort like whole numbers, but for
+# negative NaN, which come before -inf. Counted from -inf, without a sign, every NaN comes last.
+
+VW = ir.VectorType(I16, 2 * WIDTH)
+
+
+def _shorts(value):
+    return ir.Constant(VW, [value] * (2 * WIDTH))
+
+
+LOWEST_SHORT = 0x807F  # -inf, flipped
+
+
+def _flip(builder, bits):
+    sign = builder.ashr(bits, _shorts(15))
+    return builder.xor(bits, builder.and_(sign, _shorts(0x7FFF)))
+
+
+@intrinsic
+def load_ordered(typingctx, address):
+    """``2 * WIDTH`` bfloat16 as ordered numbers, in the lanes of a Vec."""
+
+    def emit(context, builder, sig, args):
+        bits = builder.load(pointer(builder, args[0], VW), align=2)
+        return builder.bitcast(builder.sub(_flip(builder, bits), _shorts(LOWEST_SHORT)), V)
+
+    return vec(types.int64), emit
+
+
+@intrinsic
+def latest(typingctx, a, b):
+    """The later of ordered numbers: the maximum, or a NaN."""
+
+    def emit(context, builder, sig, args):
+        a, b = (builder.bitcast(value, VW) for value in args)
+        later = builder.select(builder.icmp_unsigned(">", a, b), a, b)
+        return builder.bitcast(later, V)
+
+    return vec(vec, vec), emit
+
+
+@intrinsic
+def store_ordered_n(typingctx, address, value, n):
+    """Write the first ``n`` of ``2 * WIDTH`` ordered numbers as bfloat16."""
+
+    def emit(context, builder, sig, args):
+        address, value, n = args
+        bits = builder.add(builder.bitcast(value, VW), _shorts(LOWEST_SHORT))
+        bits = _flip(builder, bits)
+        low, high = (
+            builder.shuffle_vector(bits, bits, ir.Constant(VI, list(range(first, first + WIDTH))))
+            for first in (0, WIDTH)
+        )
+        store_shorts_first(builder, low, address, n)
+        rest = builder.sub(n, ir.Constant(I64, WIDTH))
+        with builder.if_then(builder.icmp_signed(">", rest, ir.Constant(I64, 0))):
+            store_shorts_first(builder, high, builder.add(address, ir.Constant(I64, HALF)), rest)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, vec, types.int64), emit
 
 
 # ---- either format -------------------------------------------------------------------------------

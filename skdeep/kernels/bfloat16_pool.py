@@ -5,17 +5,22 @@ Formulas and borders are those of :mod:`skdeep.kernels.pool` and :mod:`skdeep.ke
 
 import numpy as np
 
-from .bfloat16 import load_bf16, store_bf16_n
+from .bfloat16 import latest, load_bf16, load_ordered, store_bf16_n, store_ordered_n
 from .compiler import expand, inline, kernel
 from .conv import taps_inside
-from .pool import LOWEST, ONE, ZERO, counted, takes_over, tap_range
-from .simd import WIDTH, fill, fma, load, load_f32, load_n, maximum, minimum, where
-
-
-@inline
-def larger(value, best):
-    """Lane by lane maximum; NaN wins over every number."""
-    return where(takes_over(value, best), value, best)
+from .pool import ONE, ZERO, counted, tap_range
+from .simd import (
+    WIDTH,
+    fill,
+    fma,
+    load,
+    load_f32,
+    load_n,
+    maximum,
+    minimum,
+    scratch,
+    store,
+)
 
 
 @kernel
@@ -33,24 +38,13 @@ def max_pool_bf16(p, tile):
             q0, q1 = tap_range(j0, kw, w)
             x = p[0] + (n * h + i0) * row + j0 * column
             y = p[1] + (r * across + j) * column
-            k = 0
-            while k + 2 * WIDTH <= c:
-                a, b = fill(LOWEST), fill(LOWEST)
+            for k in range(0, c, 2 * WIDTH):
+                source = x + 2 * k
+                best = load_ordered(source + p0 * row + q0 * column)
                 for u in range(p0, p1):
                     for v in range(q0, q1):
-                        at = x + u * row + v * column + 2 * k
-                        a = larger(load_bf16(at), a)
-                        b = larger(load_bf16(at + 2 * WIDTH), b)
-                store_bf16_n(y + 2 * k, a, WIDTH)
-                store_bf16_n(y + 2 * (k + WIDTH), b, WIDTH)
-                k += 2 * WIDTH
-            while k < c:
-                a = fill(LOWEST)
-                for u in range(p0, p1):
-                    for v in range(q0, q1):
-                        a = larger(load_bf16(x + u * row + v * column + 2 * k), a)
-                store_bf16_n(y + 2 * k, a, min(WIDTH, c - k))
-                k += WIDTH
+                        best = latest(load_ordered(source + u * row + v * column), best)
+                store_ordered_n(y + 2 * k, best, min(2 * WIDTH, c - k))
 
 
 @kernel
@@ -99,6 +93,49 @@ def pixels_4(x, move, w, taps_h, xh, wh, taps_w, xw, ww, start):
     return a, b, c, d
 
 
+@inline
+def column_3(rows, steps, at, inside):
+    """Pixels of three rows; zeros outside the image. A row of zeros has the step 0."""
+    if inside:
+        return (
+            load_bf16(rows[0] + steps[0] * at), load_bf16(rows[1] + steps[1] * at),
+            load_bf16(rows[2] + steps[2] * at),
+        )  # fmt: skip
+    return fill(ZERO), fill(ZERO), fill(ZERO)
+
+
+@inline
+def add_3(pixels, x, y, z, total):
+    """Products of three pixels."""
+    return fma(pixels[2], z, fma(pixels[1], y, fma(pixels[0], x, total)))
+
+
+@expand
+def strip_3x3(rows, steps, offset, pixel, w, move, left, weights, tap, shift, out, count, low, high,
+              lanes):  # fmt: skip
+    """A row of outputs of one vector of channels: each pixel is loaded once, weights never again.
+
+    Every output is one chain of products, column by column.
+    """
+    a0, a1, a2 = load(weights), load(weights + 3 * tap), load(weights + 6 * tap)
+    b0, b1, b2 = load(weights + tap), load(weights + 4 * tap), load(weights + 7 * tap)
+    c0, c1, c2 = load(weights + 2 * tap), load(weights + 5 * tap), load(weights + 8 * tap)
+    x = -left
+    one = column_3(rows, steps, offset + x * pixel, x >= 0)
+    two = column_3(rows, steps, offset + (x + 1) * pixel, x + 1 < w)
+    for _ in range(count):
+        three = column_3(rows, steps, offset + (x + 2) * pixel, x + 2 < w)
+        total = add_3(three, c0, c1, c2, add_3(two, b0, b1, b2, add_3(one, a0, a1, a2, shift)))
+        store_bf16_n(out, minimum(maximum(total, low), high), lanes)
+        out += pixel
+        x += move
+        if move == 1:
+            one, two = two, three
+        else:
+            one = three
+            two = column_3(rows, steps, offset + (x + 1) * pixel, x + 1 < w)
+
+
 @kernel
 def depthwise_rows_bf16(p, tile):
     """Depthwise convolution of bfloat16 with float32 weights and bias.
@@ -113,8 +150,30 @@ def depthwise_rows_bf16(p, tile):
     bands = (oh + p[20] - 1) // p[20]
     image, start = tile // bands, tile % bands * p[20]
     pixel = 2 * c
+    zeros = scratch(64)
+    store(zeros, fill(ZERO))
+    small = kh == 3 and kw == 3 and dh == 1 and dw == 1 and sw <= 2 and left <= 1 and w >= 2
     for i in range(start, min(oh, start + p[20])):
         row = i * sh - top
+        if small:
+            first = p[0] + pixel * (image * h + row) * w
+            rows_in = (
+                first if 0 <= row < h else zeros,
+                first + pixel * w if 0 <= row + 1 < h else zeros,
+                first + 2 * pixel * w if 0 <= row + 2 < h else zeros,
+            )
+            steps = (
+                1 if 0 <= row < h else 0,
+                1 if 0 <= row + 1 < h else 0,
+                1 if 0 <= row + 2 < h else 0,
+            )
+            for k in range(0, c, WIDTH):
+                lanes = min(WIDTH, c - k)
+                shift = load_n(bias + 4 * k, lanes) if bias != 0 else fill(ZERO)
+                strip_3x3(rows_in, steps, 2 * k, pixel, w, sw, left, weights + 4 * k, 4 * c, shift,
+                          p[3] + pixel * (image * oh + i) * ow + 2 * k, ow, low, high,
+                          lanes)  # fmt: skip
+            continue
         u, u_end = taps_inside(row, dh, kh, h)
         j = 0
         while j < ow:
