@@ -368,20 +368,25 @@ def three_by_two(dy, index, dx, i, h, w, c, down, across, kh, sh, top, left, bot
     """
     pick, factor = index != 0, ONE
     a0, a1 = window_range(i + top, kh, sh, down)
-    none = fill(ZERO)
+    none, width, tap = fill(ZERO), 1, 3 * (i + top - a0 * sh)
+    high = counted(a0 * sh - top, kh, h, top, bottom, padded)
     for block in range(0, c, WIDTH):
         k, lanes = 4 * max(0, min(block, c - WIDTH)), min(c, WIDTH)
         before = none
         at, to = 4 * a0 * across * c + k, dx - 4 * left * c + k
         for j in range(-left, 2 * across - left, 2):
             sums = none, none, none
-            o = at
-            for a in range(a0, a1):
+            if not pick:
+                width = counted(j, 3, w, left, right, padded)
+                factor = ONE / np.float32(high * width)
+            if a0 < a1:
+                sums = share_three(dy + at, index + at, pick, tap, factor, sums)
+            for a in range(a0 + 1, a1):
                 if not pick:
-                    high = counted(a * sh - top, kh, h, top, bottom, padded)
-                    factor = ONE / np.float32(high * counted(j, 3, w, left, right, padded))
-                sums = share_three(dy + o, index + o, pick, (i + top - a * sh) * 3, factor, sums)
-                o += 4 * across * c
+                    lower = counted(a * sh - top, kh, h, top, bottom, padded)
+                    factor = ONE / np.float32(lower * width)
+                o = at + 4 * (a - a0) * across * c
+                sums = share_three(dy + o, index + o, pick, tap - 3 * sh * (a - a0), factor, sums)
             if j >= 0:
                 put(to, before + sums[0], lanes)
             if 0 <= j + 1 < w:
