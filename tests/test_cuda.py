@@ -23,6 +23,9 @@ COMPLETE = {
 }  # fmt: skip
 CPU_ONLY = {
     "attention",
+    "bfloat16",
+    "bfloat16_conv",
+    "bfloat16_pool",
     "conv",
     "depthwise",
     "layer_norm",

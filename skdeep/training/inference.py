@@ -36,7 +36,7 @@ def block_rows(n, widest, threads):
     if rows > FEW:
         step = 1 << (rows.bit_length() - 3)
         rows = math.ceil(rows / step) * step
-    return min(rows, fit)
+    return math.ceil(rows / math.ceil(rows / fit))  # blocks of equal size
 
 
 def keep_recent(predictors, key, predictor):
