@@ -123,7 +123,8 @@ def _stretches(order, outputs, batch, dynamic, cache):
         alive = {t for t in alive if last.get(t, -1) > k}
         if len(alive - requested) <= 1 or k + 1 == len(order):
             samples = batch
-            if all(_divisible(op, batch, dynamic) for op in ops):
+            computes = any(not op.shares() for op in ops)
+            if computes and all(_divisible(op, batch, dynamic) for op in ops):
                 samples = _choose(ops, batch, dynamic, cache)
             if stretches and stretches[-1].samples == samples:
                 stretches[-1].ops.extend(ops)
