@@ -131,6 +131,7 @@ CASES = {
     "MaxPool2D": lambda: ops.max_pool2d(data(IMAGES), 2),
     "Maximum": lambda: ops.maximum(data(IMAGES), data(IMAGES)),
     "Minimum": lambda: ops.minimum(data(IMAGES), weights(1, 1, 1, 8)),
+    "Mish": lambda: ops.mish(data(IMAGES)),
     "Multiply": lambda: data(IMAGES) * data(IMAGES),
     "Negative": lambda: -data(IMAGES),
     "PadAxis": lambda: OPS["PadAxis"](data(TOKENS), axis=1, before=2, after=1).output,
