@@ -10,6 +10,7 @@ FAMILIES = (
     "activation",
     "arithmetic",
     "attention",
+    "bfloat16",
     "conv",
     "dense",
     "elementwise",
