@@ -10,9 +10,8 @@ from . import children_ignore_interrupt, default_jobs
 
 def compilable():
     """Everything that is compiled for the CPU, by name: what kernels call, loops, kernels."""
-    from .. import estimators  # noqa: F401  (imports every room, and so registers every kernel,
+    from .. import estimators  # noqa: F401  (imports every room, and so registers every kernel)
     from ..kernels.compiler import FUNCTIONS, KERNELS, SHARED
-    from ..ops import bfloat16  # noqa: F401  but for those that few programs need)
 
     return SHARED | FUNCTIONS | dict(sorted(KERNELS.items()))
 

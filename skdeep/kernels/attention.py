@@ -16,7 +16,7 @@ scaled_dot_product_attention.
 import numpy as np
 
 from .compiler import inline, kernel
-from .gemm import ABSENT, FULL_MORE, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
+from .gemm import FULL_MORE, TABLE_BYTES, column_tile, product_tile, put_row, tile_rows
 from .maths import exp
 from .panels import count_panels, count_vectors, panel_first, panel_lanes, transpose_panel
 from .simd import (
@@ -94,8 +94,7 @@ def _product(table, a, a_step, rows, run, panels, f, out, out_step, whole):
             for m in range(height):
                 k = min(i + m, rows - 1)
                 put_row(table, m, out + k * out_step + VECTOR_BYTES * start, a + k * a_step)
-            row_tile(height, vectors, table, panels + VECTOR_BYTES * run * start, 1, 0, 0, 1, 0, 0,
-                     run, 0, ABSENT, ABSENT, LOWEST, INFINITY, lanes, 0)  # fmt: skip
+            product_tile(height, vectors, table, panels + VECTOR_BYTES * run * start, run, lanes)
             i += height
 
 

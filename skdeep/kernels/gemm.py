@@ -220,6 +220,29 @@ def emit_row_tile(builder, rows, vectors, args, kind=Tile):
     tile.finish(out, valid, last, lanes)
 
 
+def _emit_product_tile(builder, rows, vectors, args):
+    table, panel, run, lanes = args
+    out, a_rows = _table(builder, table, 0, rows), _table(builder, table, INPUTS, rows)
+    tile = Tile(builder, rows, vectors)
+    tile.fill(ZERO)
+
+    def step(k):
+        a = builder.mul(k, _i64(4))
+        b = builder.add(panel, builder.mul(k, _i64(VECTOR_BYTES * vectors)))
+        tile.outer([builder.add(row, a) for row in a_rows], b)
+
+    unroll = 2 if rows > PARTS[0] else 1
+    with _loop(builder, builder.ashr(run, _i64(unroll - 1))) as turn:
+        k = builder.mul(turn.index, _i64(unroll))
+        step(k)
+        if unroll == 2:
+            step(builder.add(k, _i64(1)))
+    if unroll == 2:
+        with builder.if_then(builder.trunc(run, I1)):
+            step(builder.sub(run, _i64(1)))
+    tile.write(out, first_lanes(builder, lanes))
+
+
 def _emit_column_tile(builder, rows, vectors, args):
     table, fresh, a, b, nn, an, bn, ni, ai, bi, nj, aj, bj, lanes = args
     valid = first_lanes(builder, lanes)
@@ -277,6 +300,10 @@ ROW_TILE = tile_function(
     "skdeep_row_tile", ROW_TILE_ARGUMENTS, emit_row_tile,
     "A row tile: sums of products of some rows with a panel of packed weights.",
 )  # fmt: skip
+PRODUCT_TILE = tile_function(
+    "skdeep_product_tile", [I64] * 6, _emit_product_tile,
+    "A row tile and nothing but the product, of what the cache holds already.",
+)  # fmt: skip
 COLUMN_TILE = tile_function(
     "skdeep_column_tile", [I64] * 16, _emit_column_tile,
     "A column tile: sums of outer products, for gradients of weights.",
@@ -294,7 +321,7 @@ def row_tile(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv, run
     layout, or ABSENT: the first is added to the products, and the result is zero where the second
     is not positive. Only ``lanes`` columns of the last vector exist outside the panel. Meanwhile
     memory is asked for, a line of each for every two products: from ``ahead``, and the rows of
-    ``out`` and ``add``. With an ``ahead`` of 0 it is not, as when all is in the cache.
+    ``out`` and ``add``. With an ``ahead`` of 0 it is not.
     """
 
     def emit(context, builder, sig, args):
@@ -302,6 +329,20 @@ def row_tile(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv, run
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 14, types.float32, types.float32, *[types.int64] * 2), emit
+
+
+@intrinsic
+def product_tile(typingctx, rows, vectors, table, panel, run, lanes):
+    """As :func:`row_tile` for one tap of ``run`` floats, with nothing added and nothing asked for.
+
+    Where all is in the cache, as in Winograd's algorithm, asking would cost 4 %.
+    """
+
+    def emit(context, builder, sig, args):
+        PRODUCT_TILE.call(builder, args)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), emit
 
 
 @intrinsic

@@ -35,8 +35,7 @@ import numpy as np
 
 from .bfloat16 import load_any, store_any, store_any_n
 from .compiler import expand, inline, kernel
-from .dense import INFINITY
-from .gemm import ABSENT, TABLE_BYTES, VECTORS, column_tile, put_row, row_tile, tile_rows
+from .gemm import TABLE_BYTES, VECTORS, column_tile, product_tile, put_row, tile_rows
 from .panels import (
     count_panels,
     count_vectors,
@@ -392,8 +391,8 @@ def multiply_squares(table, v, v_gap, run, weights, terms, out, gap, vectors, co
             for r in range(rows):
                 k = min(i + r, count - 1)
                 put_row(table, r, out + q * gap + k * width, v + q * v_gap + k * run)
-            row_tile(rows, vectors, table, weights + q * (terms * width + LINE), 1, 0, 0, 1, 0, 0,
-                     terms, 0, ABSENT, ABSENT, -INFINITY, INFINITY, WIDTH, 0)  # fmt: skip
+            panel = weights + q * (terms * width + LINE)
+            product_tile(rows, vectors, table, panel, terms, WIDTH)
             i += rows
 
 
