@@ -1,9 +1,12 @@
 """A training step of convolutional networks, and batch norm + ReLU alone, on both cores.
 
 Every contender starts from the same weights and sees the same batches; a time is printed only when
-its losses agree with the others'. PyTorch runs eagerly in both memory formats and compiled; the
-fastest of these counts. Batches of 64 images; everything is float32.
+its losses agree with the others'. PyTorch runs eagerly in both memory formats, of which the faster
+counts, and compiled: last and alone, because its threads stay awake between runs and keep a core
+from whoever is next in the process. Batches of 64 images; everything is float32.
 """
+
+import time
 
 import common
 import mlp_digits
@@ -11,6 +14,7 @@ import peers
 
 BATCH, THREADS, BATCHES = 64, 2, 3
 CHECKED = 6  # steps whose losses are compared
+REST = 0.3  # seconds
 AGREE = 5e-3  # how far they may be apart, relatively: rounding grows from step to step
 PEER = "PyTorch"
 
@@ -143,22 +147,46 @@ def disagreement(losses):
     return max((float(np.max(np.abs(v / reference - 1))), name) for name, v in losses.items())
 
 
+def settled(run, count):
+    """Milliseconds per step, once the threads of the contender before have come to rest."""
+
+    def timed():
+        time.sleep(REST)
+        run(count)  # the caches and the threads are this contender's now
+        return 1e3 * common.seconds(lambda: run(count)) / count
+
+    return timed
+
+
 def measure_network(context, name):
+    """Lines for a network, and the losses of its first steps."""
     parts, shape, optimizer, target, count = NETWORKS[name]
     makers = {common.SKDEEP: lambda: own(parts, shape, optimizer)}
-    for variant in ("contiguous", "channels last", *([] if context.quick else ["compiled"])):
+    for variant in ("contiguous", "channels last"):
         makers[f"{PEER}, {variant}"] = lambda v=variant: torch_steps(parts, shape, optimizer, v)
     steps = {n: make() for n, make in context.wanted(makers).items()}
-    apart, who = disagreement({n: run(CHECKED) for n, run in steps.items()})
+    losses = {n: run(CHECKED) for n, run in steps.items()}
+    check(name, losses)
+    contenders = {n: settled(run, count) for n, run in steps.items()}
+    measured = common.best_of(common.alternate(contenders, context.repetitions), PEER)
+    return common.compare(f"{name}, a step", "ms", measured, targets={PEER: target}), losses
+
+
+def measure_compiled(context, name, losses):
+    """Lines for a compiled network."""
+    parts, shape, optimizer, _, count = NETWORKS[name]
+    run, peer = torch_steps(parts, shape, optimizer, "compiled"), f"{PEER}, compiled"
+    check(name, losses | {peer: run(CHECKED)})
+    measured = common.alternate({peer: settled(run, count)}, context.repetitions)
+    return common.compare(f"{name}, a step", "ms", measured)
+
+
+def check(name, losses):
+    """End the program when the losses of some contenders differ."""
+    apart, who = disagreement(losses)
     if not apart < AGREE:
         raise SystemExit(f"{name}: the losses of {who} are off by {apart:.2g}; no times are given")
     print(f"  {name}: losses of {CHECKED} steps agree to {apart:.1g}", flush=True)
-    contenders = {
-        n: lambda run=run: 1e3 * common.seconds(lambda: run(count)) / count
-        for n, run in steps.items()
-    }
-    measured = common.best_of(common.alternate(contenders, context.repetitions), PEER)
-    return common.compare(f"{name}, a step", "ms", measured, targets={PEER: target})
 
 
 def norm_runs(shape, backward):
@@ -204,13 +232,18 @@ def measure_norm(context, shape, backward):
 
 
 def measure(context):
-    lines = []
+    lines, losses = [], {}
     for name in NETWORKS:
-        lines += measure_network(context, name)
+        found, losses[name] = measure_network(context, name)
+        lines += found
     for shape in NORMS[-1:] if context.quick else NORMS:
         for backward in (False, True):
             lines += measure_norm(context, shape, backward)
-    return lines + mlp_epoch(context)
+    lines += mlp_epoch(context)
+    if not context.quick and context.wanted({f"{PEER}, compiled": None}):
+        for name in NETWORKS:
+            lines += measure_compiled(context, name, losses[name])
+    return lines
 
 
 def mlp_epoch(context):
