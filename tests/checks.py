@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skdeep import training
 from skdeep.graph.differentiate import gradients
 from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
@@ -124,3 +125,9 @@ def _check_gradient(reference, exact, k, cotangent, gradient, rtol, rng):
     want, got = slope(direction), float(np.sum(gradient * direction))
     bound = rtol * (scale + float(np.abs(gradient * direction).sum())) + 1e-7
     assert abs(got - want) <= bound, f"gradient {k} along a direction: {got}, not {want}"
+
+
+def public(base):
+    """Public classes of training below a base class."""
+    values = {getattr(training, name) for name in training.__all__}
+    return {v for v in values if issubclass(v, base) and v is not base}

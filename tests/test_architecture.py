@@ -228,7 +228,7 @@ def test_generic_checks_cover_every_class():
 
     source = {
         layers: words(TESTS / "test_layers.py"),
-        training: words(TESTS / "test_training.py"),
+        training: words(TESTS / "test_training.py", TESTS / "test_callbacks.py"),
     }
     for module, mentioned in source.items():
         for name in module.__all__:

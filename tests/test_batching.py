@@ -21,10 +21,6 @@ LEAVES = {
 }
 
 
-def is_static(t):
-    return t.role == "parameter"
-
-
 def residual_net(batch):
     """A small net with a branch, a pool, a join of channels and a dense layer."""
     x = Tensor((batch, 12, 12, 3), role="data")
@@ -43,7 +39,7 @@ def residual_net(batch):
 @pytest.mark.parametrize("batch", [1, 2, 5, 8])
 def test_the_order_changes_no_bit(batch, cache):
     outputs, feeds = residual_net(batch)
-    ordered, stretches = order_batch(outputs, batch, is_static, cache)
+    ordered, stretches = order_batch(outputs, batch, cache)
     assert [op for s in stretches for op in s.ops] == topological(outputs)
     assert [t.shape for t in ordered] == [t.shape for t in outputs]
     for a, b in zip(evaluate(outputs, feeds), evaluate(ordered, feeds, n_threads=2)):
@@ -60,7 +56,7 @@ def test_large_activations_go_one_by_one_and_many_weights_together():
     for w in late:
         y = ops.dense(y, w)
     outputs, *_ = split_static([y])
-    ordered, stretches = order_batch(outputs, 8, lambda t: t.role in ("parameter", "static"))
+    ordered, stretches = order_batch(outputs, 8)
     sizes = {type(op).__name__: s.samples for s in stretches for op in s.ops}
     assert sizes["Conv2D"] < 8 and sizes["Dense"] == 8
     assert compile_program(ordered).arena_size < compile_program(outputs).arena_size
@@ -71,7 +67,7 @@ def test_what_mixes_samples_takes_the_whole_batch():
     y = ops.relu(ops.tanh(x))
     mixed = ops.sum(y, axis=0) + ops.sigmoid(y)
     outputs = [mixed]
-    ordered, stretches = order_batch(outputs, 4, is_static, 1)
+    ordered, stretches = order_batch(outputs, 4, 1)
     names = {type(op).__name__: s.samples for s in stretches for op in s.ops}
     assert names["Tanh"] == 1 and names["Sum"] == names["Add"] == 4
     feeds = {x: RNG.randn(*x.shape)}
@@ -83,7 +79,7 @@ def test_a_view_that_goes_on_is_copied():
     y = ops.tanh(x)
     flat = ops.reshape(y + y, (4, 108))
     outputs = [ops.tanh(y) + ops.reshape(flat, (4, 6, 6, 3)), flat]
-    ordered, _ = order_batch(outputs, 4, is_static, 1)
+    ordered, _ = order_batch(outputs, 4, 1)
     assert "Copy" in {type(op).__name__ for op in topological(ordered)}
     feeds = {x: RNG.randn(*x.shape)}
     for a, b in zip(evaluate(outputs, feeds), evaluate(ordered, feeds)):
@@ -167,7 +163,7 @@ BFLOAT16 = {name for name in PER_SAMPLE if "Bfloat16" in name} | {"Narrow", "Wid
 def test_every_operation_of_the_table_treats_samples_alone(name, monkeypatch):
     monkeypatch.setattr(batching, "_choose", lambda *_: 1)
     outputs = [ops.tanh(ops.tanh(CASES[name]()))]
-    ordered, stretches = order_batch(outputs, 4, is_static, 1)
+    ordered, stretches = order_batch(outputs, 4, 1)
     samples = {type(op).__name__: s.samples for s in stretches for op in s.ops}
     assert samples[name] == 1
     leaves = {t for op in topological(outputs) for t in op.inputs if t and t.op is None}
@@ -186,7 +182,7 @@ def test_operations_of_bfloat16_treat_samples_alone(monkeypatch):
     y = ops.tanh(ops.dense(ops.flatten(y), weights(16, 5)))
     outputs = to_bfloat16(optimize([y], training=False))
     monkeypatch.setattr(batching, "_choose", lambda *_: 1)
-    ordered, stretches = order_batch(outputs, 4, is_static, 1)
+    ordered, stretches = order_batch(outputs, 4, 1)
     samples = {type(op).__name__: s.samples for s in stretches for op in s.ops}
     assert {name: samples.get(name) for name in BFLOAT16} == dict.fromkeys(BFLOAT16, 1)
     leaves = {t for op in topological(outputs) for t in op.inputs if t and t.op is None}
@@ -197,7 +193,7 @@ def test_operations_of_bfloat16_treat_samples_alone(monkeypatch):
 def test_a_constant_as_long_as_the_batch_keeps_it_together():
     x, bias = data((4, 32, 32, 8)), weights(4, 1, 1, 8)
     outputs = [ops.tanh(ops.tanh(x) + bias)]
-    ordered, stretches = order_batch(outputs, 4, is_static, 1)
+    ordered, stretches = order_batch(outputs, 4, 1)
     assert {type(op).__name__: s.samples for s in stretches for op in s.ops}["Add"] == 4
     feeds = {x: RNG.randn(*x.shape), bias: RNG.randn(*bias.shape)}
     assert np.array_equal(evaluate(outputs, feeds)[0], evaluate(ordered, feeds)[0])

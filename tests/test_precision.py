@@ -28,7 +28,11 @@ def test_bfloat16_is_near_and_goes_away(fitted):
     with skdeep.config_context(precision="bfloat16"):
         near = net.predict_proba(X)
         assert np.array_equal(near, net.predict_proba(X))
-        assert "Bfloat16" in repr(net.summary())
+        narrow = net.summary().rows
+    wide = net.summary().rows
+    assert sum(r.multiply_adds for r in narrow) == sum(r.multiply_adds for r in wide)
+    assert "Conv2D 3x3 + relu, bfloat16" in {r.operation for r in narrow}
+    assert {r.algorithm for r in narrow} > {""}
     assert near.dtype == exact.dtype and not np.array_equal(near, exact)
     np.testing.assert_allclose(near, exact, atol=2e-2)
     np.testing.assert_allclose(near.sum(axis=1), 1, rtol=1e-6)

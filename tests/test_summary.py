@@ -27,6 +27,7 @@ def test_rows_tell_what_runs():
     assert names == ["conv", "block.conv2d1", "pool", "head"]  # norm and activation are fused
     conv, block, pool, out = summary.rows
     assert conv.operation == "Conv2D 3x3" and block.operation == "Conv2D 1x1 + add + relu"
+    assert pool.operation == "MaxPool2D 2x2 / 2" and out.operation == "Dense"
     assert conv.shape == (24, 24, 32) and pool.shape == (12, 12, 32) and out.shape == (3,)
     assert conv.multiply_adds == 24 * 24 * 32 * 9 * 16 and pool.multiply_adds == 0
     assert out.multiply_adds == 12 * 12 * 32 * 3

@@ -10,6 +10,7 @@ group of samples in turn.
 from typing import NamedTuple
 
 from .op import OPS, topological
+from .passes import static_tensors
 
 CACHE = 2**20  # bytes of the second-level cache that is reckoned with
 # Operations each sample of whose result depends on that sample of the inputs alone.
@@ -41,7 +42,7 @@ class Stretch(NamedTuple):
     samples: int
 
 
-def order_batch(outputs, batch, is_static, cache=CACHE):
+def order_batch(outputs, batch, cache=CACHE):
     """Rewrite a graph over a batch so that each stretch runs for a good number of samples.
 
     Parameters
@@ -49,8 +50,6 @@ def order_batch(outputs, batch, is_static, cache=CACHE):
     outputs : list of Tensor
     batch : int
         Samples of the graph; the first axis of what is computed from data is a multiple of it.
-    is_static : callable
-        Says of a tensor without an operation whether it is the same for all samples.
     cache : int
         Bytes.
 
@@ -61,11 +60,8 @@ def order_batch(outputs, batch, is_static, cache=CACHE):
         What was decided, with the operations of the given graph.
     """
     order = topological(outputs)
-    dynamic = set()  # ids of what depends on data
-    for op in order:
-        dynamic.update(id(t) for t in op.inputs if t and t.op is None and not is_static(t))
-        if any(id(t) in dynamic for t in op.inputs):
-            dynamic.update(map(id, op.outputs))
+    static = static_tensors(order)
+    dynamic = {id(t) for op in order for t in (*op.inputs, *op.outputs) if t is not None} - static
     stretches = _stretches(order, outputs, batch, dynamic, cache)
     if all(s.samples == batch for s in stretches):
         return outputs, stretches

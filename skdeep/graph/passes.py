@@ -82,7 +82,7 @@ def fuse_pool(op, inputs, uses):
     relu = inputs[0].op
     if type(relu).__name__ != "Relu" or op.low > -_INFINITY:
         return None
-    return type(op)(*relu.inputs, **(op.attributes | {"low": 0.0})).outputs
+    return op.like(*relu.inputs, low=0.0).outputs
 
 
 def fuse_mask(op, inputs, uses):
@@ -95,7 +95,17 @@ def fuse_mask(op, inputs, uses):
     return source.like(*source.inputs[:-1], inputs[1]).outputs
 
 
-STATIC_ROLES = ("parameter", "state")  # memories that are the same for all samples
+STATIC_ROLES = ("parameter", "state", "static")  # memories that are the same for all samples
+
+
+def static_tensors(order):
+    """Ids of all tensors that operations, in their order, compute with and that no data changes."""
+    known = set()
+    for op in order:
+        known.update(id(t) for t in op.inputs if t and t.op is None and t.role in STATIC_ROLES)
+        if not op.writes and all(id(t) in known for t in op.inputs if t is not None):
+            known.update(map(id, op.outputs))
+    return known
 
 
 def split_static(outputs):
@@ -108,23 +118,16 @@ def split_static(outputs):
         in the memory "static".
     static : dict of Tensor to (str, int)
         The static tensors to compute beforehand, and their places, as ``compile_program`` pins.
+    size : int
+        Words of that memory.
     """
     order = topological(outputs)
-    is_static = {}
-
-    def static(t):
-        if t.op is None:
-            return t.role in STATIC_ROLES
-        return is_static[id(t.op)]
-
-    for op in order:
-        is_static[id(op)] = not op.writes and all(static(t) for t in op.inputs if t is not None)
+    static = static_tensors(order)
+    order = [op for op in order if id(op.output) not in static]
     places, leaves, offset = {}, {}, 0
     for op in order:
-        if is_static[id(op)]:
-            continue
         for t in op.inputs:
-            if t is not None and t.op is not None and static(t) and id(t) not in leaves:
+            if id(t) in static and t.op is not None and id(t) not in leaves:
                 source = t
                 if t.op.shares():
                     source = OPS["Copy"](t).output
@@ -133,8 +136,6 @@ def split_static(outputs):
                 offset += -(-t.words // 16) * 16
     new = {}
     for op in order:
-        if is_static[id(op)]:
-            continue
         inputs = [None if t is None else leaves.get(id(t)) or new.get(id(t), t) for t in op.inputs]
         if any(a is not b for a, b in zip(inputs, op.inputs)):
             new.update((id(t), r) for t, r in zip(op.outputs, op.rebuild(inputs).outputs))
@@ -257,7 +258,7 @@ def fuse_norm(outputs):
         inputs = [now(t) for t in op.inputs]
         if id(op) in plans:
             residual, low = plans[id(op)]
-            made = type(op)(*inputs[:3], now(residual), eps=op.eps, low=low)
+            made = op.like(*inputs[:3], now(residual), low=low)
         elif any(a is not b for a, b in zip(inputs, op.inputs)):
             made = op.rebuild(inputs)
         else:

@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from .op import topological
-from .passes import STATIC_ROLES, rewrite
+from .passes import rewrite, static_tensors
 
 
 def to_bfloat16(outputs):
@@ -26,17 +26,10 @@ def to_bfloat16(outputs):
     """
     ops = import_module("skdeep.ops.bfloat16")
     casts = ops.Casts()
-    static = {}
-    for op in topological(outputs):
-        kept = [
-            static[id(t.op)] if t.op is not None else t.role in STATIC_ROLES
-            for t in op.inputs
-            if t is not None
-        ]
-        static[id(op)] = not op.writes and all(kept)
+    static = static_tensors(topological(outputs))
 
     def convert(op, inputs, uses):
-        if static[id(op)]:
+        if id(op.output) in static:
             return None
         name = type(op).__name__
         made = ops.FORMS[name](op, casts, *inputs) if name in ops.FORMS else None

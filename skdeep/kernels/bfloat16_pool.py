@@ -8,6 +8,7 @@ import numpy as np
 from .bfloat16 import latest, load_bf16, load_ordered, store_bf16_n, store_ordered_n
 from .compiler import expand, inline, kernel
 from .conv import taps_inside
+from .depthwise import four_pixels
 from .pool import ONE, ZERO, counted, tap_range
 from .simd import (
     WIDTH,
@@ -76,21 +77,6 @@ def average_pool_bf16(p, tile):
                         part = part + load_bf16(x + u * row + v * column + 2 * k)
                     total = total + part
                 store_bf16_n(y + 2 * k, total * factor, min(WIDTH, c - k))
-
-
-@expand
-def pixels_4(x, move, w, taps_h, xh, wh, taps_w, xw, ww, start):
-    """Sums over the taps of four pixels that lie ``move`` bytes apart in the input."""
-    a, b, c, d = start, start, start, start
-    for u in range(taps_h):
-        for v in range(taps_w):
-            weight = load(w + u * wh + v * ww)
-            at = x + u * xh + v * xw
-            a = fma(load_bf16(at), weight, a)
-            b = fma(load_bf16(at + move), weight, b)
-            c = fma(load_bf16(at + 2 * move), weight, c)
-            d = fma(load_bf16(at + 3 * move), weight, d)
-    return a, b, c, d
 
 
 @inline
@@ -186,7 +172,8 @@ def depthwise_rows_bf16(p, tile):
             for k in range(0, c, WIDTH):
                 lanes = min(WIDTH, c - k)
                 first = load_n(bias + 4 * k, lanes) if bias != 0 else fill(ZERO)
-                ys = pixels_4(
+                ys = four_pixels(
+                    load_bf16,
                     source + 2 * k, pixel * sw if four else 0,
                     weights + 4 * ((u * kw + v) * c + k), u_end - u, pixel * w * dh, 4 * kw * c,
                     v_end - v, pixel * dw, 4 * c, first,

@@ -145,24 +145,16 @@ class CPU:
     def run_blocks(self, tables, registers, block, first, last, n_threads=1):
         """Run blocks of rows, one table per thread; one after another where there is one table.
 
-        Then ``n_threads`` share the tiles of large rows.
+        Then ``n_threads`` share the tiles of large rows, as in training.
         """
         if len(tables) > 1 and last - first > 1 and _may_run_parallel():
             with _threads(len(tables)):
                 runner.blocks_parallel(tables, registers, block, first, last)
-        elif n_threads > 1 and tables[0, :, 2].any() and _may_run_parallel():
-            with _threads(n_threads):
-                for b in range(first, last):
-                    registers[0, 0] = b * block
-                    runner.run_parallel(tables[0])
-        else:
-            table, own = tables[0], registers[0]
-            runner.launch(
-                runner.blocks_serial,
-                table,
-                *table.shape,
-                own,
-                block,
-                first,
-                last,
-            )
+            return
+        starts = block * np.arange(first, last, dtype=np.int32)[:, None]
+        nothing = np.zeros((len(starts), 0), np.int32)
+        zero = np.zeros(1, np.float32)
+        self.run_steps(
+            tables[0], registers[0], starts, nothing[0], nothing, zero, np.zeros(len(starts)),
+            n_threads,
+        )  # fmt: skip

@@ -299,17 +299,17 @@ def finish(value, out, mask, low, high, lanes):
 
 
 @expand
-def four_pixels(x, move, w, taps_h, xh, wh, taps_w, xw, ww, start):
-    """Sums over the taps of four pixels that lie ``move`` bytes apart in the input."""
+def four_pixels(get, x, move, w, taps_h, xh, wh, taps_w, xw, ww, start):
+    """Sums over the taps of four pixels that ``get`` reads ``move`` bytes apart in the input."""
     a, b, c, d = start, start, start, start
     for u in range(taps_h):
         for v in range(taps_w):
             weight = load(w + u * wh + v * ww)
             at = x + u * xh + v * xw
-            a = fma(load(at), weight, a)
-            b = fma(load(at + move), weight, b)
-            c = fma(load(at + 2 * move), weight, c)
-            d = fma(load(at + 3 * move), weight, d)
+            a = fma(get(at), weight, a)
+            b = fma(get(at + move), weight, b)
+            c = fma(get(at + 2 * move), weight, c)
+            d = fma(get(at + 3 * move), weight, d)
     return a, b, c, d
 
 
@@ -338,7 +338,7 @@ def any_columns(begin, stop, x, weights, bias, out, mask, low, high, w, c, kw, s
                 for k in range(0, c, WIDTH):
                     o, lanes = 4 * k, min(c - k, WIDTH)
                     first = load_n(bias + o, lanes) if bias != 0 else fill(ZERO)
-                    ys = four_pixels(source + o, moved, weights + tap + o, rows, x_row, w_row,
+                    ys = four_pixels(load, source + o, moved, weights + tap + o, rows, x_row, w_row,
                                      v_end - v, pixel * step, -pixel * skip, first)  # fmt: skip
                     beside = pixel * phases
                     at = out + target + o

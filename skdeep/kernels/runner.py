@@ -246,17 +246,6 @@ def run_steps(p, tile):
             break
 
 
-@kernel
-def blocks_serial(p, tile):
-    """Run blocks first .. last-1, telling the program in registers[0] at which row each starts.
-
-    p = [table, rows, width, registers, rows per block, first, last].
-    """
-    for b in range(p[5], p[6]):
-        store_i32(p[3], b * p[4])
-        walk(p[0], p[1], p[2])
-
-
 NATIVE = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
 )
@@ -339,7 +328,10 @@ _BLOCKS = types.void(TABLES, INT_ROWS, types.int64, types.int64, types.int64)
 
 @cached_njit(_BLOCKS, parallel=True)
 def blocks_parallel(tables, registers, block, first, last):
-    """As :func:`blocks_serial`, each thread with its own table, registers and arena."""
+    """Run blocks first .. last-1, each thread with its own table, registers and arena.
+
+    Before each, ``registers[t, 0]`` says at which row it starts.
+    """
     threads = tables.shape[0]
     size = 8 * tables.shape[1] * tables.shape[2]
     for t in prange(threads):

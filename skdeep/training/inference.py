@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..graph.batching import order_batch
-from ..graph.passes import STATIC_ROLES, fuse_concatenate, optimize, rewrite, split_static
+from ..graph.passes import fuse_concatenate, optimize, rewrite, split_static
 from ..graph.precision import to_bfloat16
 from ..graph.program import compile_program
 from ..graph.tensor import Tensor
@@ -88,9 +88,7 @@ class Predictor:
         if precision == "bfloat16":
             wanted = to_bfloat16(wanted)
         wanted, self.places, static_size = split_static(wanted)
-        wanted, self.stretches = order_batch(
-            wanted, block, lambda t: t.role in (*STATIC_ROLES, "static")
-        )
+        wanted, self.stretches = order_batch(wanted, block)
         wanted = rewrite(wanted, fuse_concatenate)
         self.static = weights.derive(self.places, static_size)
         stores = [
@@ -121,7 +119,7 @@ class Predictor:
         Its results are overwritten by its next call.
         """
         blocks = -(-data.n // self.block)
-        threads = self.device.workers(max(1, n_threads if blocks >= n_threads else 1))
+        threads = self.device.workers(max(1, min(n_threads, blocks)))
         while len(self.arenas) < threads:
             self.arenas.append(self.device.empty(self.program.arena_size))
         outputs = [self.device.empty(data.n * int(np.prod(s))) for s in self.shapes]

@@ -6,7 +6,15 @@ from html import escape
 
 from ..graph.op import topological
 
-MULTIPLIES = ("Conv2D", "Dense", "DepthwiseConv2D")  # operations with inputs (x, w, ...)
+# The shape of the weights that an operation multiplies with, filters last.
+WEIGHTS = {
+    "Conv2D": lambda op: op.inputs[1].shape,
+    "Conv2DBfloat16": lambda op: op.kernel,
+    "Dense": lambda op: op.inputs[1].shape,
+    "DenseBfloat16": lambda op: (op.inputs[0].shape[-1], op.filters),
+    "DepthwiseConv2D": lambda op: op.inputs[1].shape,
+    "DepthwiseConv2DBfloat16": lambda op: op.inputs[1].shape,
+}
 
 
 @dataclass
@@ -146,25 +154,27 @@ def _bytes(n):
 
 def describe(op):
     """An operation in a few words: kernel size, stride, and what is fused."""
-    name = type(op).__name__
-    if name in ("Conv2D", "DepthwiseConv2D"):
-        kh, kw = op.inputs[1].shape[:2]
-        name += f" {kh}x{kw}"
-    elif "Pool2D" in name and hasattr(op, "window"):
-        name += " {}x{}".format(*op.window)
+    kind = type(op).__name__
+    name = kind.removesuffix("Bfloat16")
+    narrow = name != kind
+    window = WEIGHTS[kind](op)[:2] if "Conv2D" in kind else getattr(op, "size", None)
+    if window:
+        name += " {}x{}".format(*window)
     stride = getattr(op, "stride", (1, 1))
-    if isinstance(stride, tuple) and max(stride) > 1:
+    if max(stride) > 1:
         name += f" / {stride[0]}" if stride[0] == stride[1] else f" / {stride}"
-    if getattr(op, "groups", 1) > 1 and name.startswith("Conv2D"):
+    if kind.startswith("Conv2D") and op.groups > 1:
         name += f", {op.groups} groups"
-    if type(op).__name__ in ("Conv2D", "Dense") and op.inputs[4] is not None:
+    if kind.startswith(("Conv2D", "Dense")) and op.inputs[-1] is not None:
         name += " + add"
     low, high = getattr(op, "low", -math.inf), getattr(op, "high", math.inf)
     if (low, high) == (0.0, math.inf):
         name += " + relu"
     elif (low, high) != (-math.inf, math.inf):
         name += f" + clip({low:g}, {high:g})"
-    return name
+    if getattr(op, "gelu", False):
+        name += " + gelu"
+    return f"{name}, bfloat16" if narrow else name
 
 
 def summarize(predictor):
@@ -191,9 +201,9 @@ def summarize(predictor):
                         counted.add(leaf.name)
                         parameters += leaf.size
             products = 0
-            if type(op).__name__ in MULTIPLIES:
-                w = op.inputs[1]
-                products = op.output.size * w.size // w.shape[-1] // predictor.block
+            if type(op).__name__ in WEIGHTS:
+                each = math.prod(WEIGHTS[type(op).__name__](op)[:-1])
+                products = op.output.size * each // predictor.block
             rows.append(
                 LayerSummary(
                     op.scope,
@@ -201,7 +211,7 @@ def summarize(predictor):
                     op.output.shape[1:],
                     parameters,
                     products,
-                    op.algorithms[0] if hasattr(op, "algorithms") else "",
+                    getattr(op, "algorithm", None) or getattr(op, "algorithms", ("",))[0],
                     static,
                     stretch.samples,
                 )
