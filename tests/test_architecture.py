@@ -17,7 +17,7 @@ from skdeep.graph import OPS
 PACKAGE = Path(skdeep.__file__).parent
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent  # of the source, wherever the package is installed
-ROOMS = ("estimators", "features", "graph", "layers", "ops", "training")
+ROOMS = ("estimators", "features", "formats", "graph", "layers", "ops", "training")
 
 # What each room may import besides itself. Operations are nodes of the graph and bring their
 # kernels; the graph compiles to a program, which is a table of kernels; so "graph" and "ops" both
@@ -39,8 +39,29 @@ MAY_IMPORT = {
         "_validation",
         "skdeep",
     },
-    "features": {"layers"},
-    "cli": {"estimators", "layers", "training", "kernels", "_config", "_versions", "skdeep"},
+    "features": {
+        "formats",
+        "ops",
+        "graph",
+        "layers",
+        "training",
+        "kernels",
+        "estimators",
+        "_config",
+        "_validation",
+        "skdeep",
+    },
+    "formats": set(),
+    "cli": {
+        "estimators",
+        "features",
+        "layers",
+        "training",
+        "kernels",
+        "_config",
+        "_versions",
+        "skdeep",
+    },
     "_versions": {"kernels", "_config", "skdeep"},
     "_config": set(),
     "_validation": set(),
@@ -54,7 +75,8 @@ FOREIGN = {
     "layers": {"numpy", "sklearn"},
     "training": {"numpy", "scipy", "sklearn", "tqdm"},
     "estimators": {"numpy", "scipy", "sklearn"},
-    "features": {"numpy"},
+    "features": {"numpy", "sklearn", "joblib", "PIL", "tqdm"},
+    "formats": {"numpy", "h5py"},
 }
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
@@ -169,7 +191,15 @@ def documented():
 
 
 @pytest.mark.parametrize(
-    "module", ["skdeep", "skdeep.features", "skdeep.layers", "skdeep.training", "skdeep.ops"]
+    "module",
+    [
+        "skdeep",
+        "skdeep.features",
+        "skdeep.formats",
+        "skdeep.layers",
+        "skdeep.training",
+        "skdeep.ops",
+    ],
 )
 def test_documentation_lists_what_is_public(module):
     names = documented()[module]
