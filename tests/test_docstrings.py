@@ -28,7 +28,7 @@ def sections(value):
 
 
 def takes(value):
-    """Names of the parameters of a function, or of a class to be made; exceptions take a message."""
+    """Names of the parameters of a function or class; exceptions take a message."""
     if inspect.isclass(value) and issubclass(value, Exception):
         return []
     return [
