@@ -124,6 +124,7 @@ CASES = {
     "Gelu": lambda: ops.gelu(data(IMAGES)),
     "LayerNorm": lambda: ops.layer_norm(data(ROWS), weights(8), weights(8)),
     "LeakyRelu": lambda: ops.leaky_relu(data(IMAGES)),
+    "LocalResponseNorm": lambda: ops.local_response_norm(data(IMAGES)),
     "LogSoftmax": lambda: ops.log_softmax(data(ROWS)),
     "MaxPool2D": lambda: ops.max_pool2d(data(IMAGES), 2),
     "Maximum": lambda: ops.maximum(data(IMAGES), data(IMAGES)),

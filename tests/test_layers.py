@@ -29,6 +29,7 @@ from skdeep.layers import (
     Layer,
     LayerNorm,
     LeCun,
+    LocalResponseNorm,
     MaxPool2D,
     MultiHeadAttention,
     Orthogonal,
@@ -116,6 +117,11 @@ def naive_layer_norm(x, w):
     return (x - mean) / np.sqrt(var + 1e-5) * w["gamma"] + w["beta"]
 
 
+def naive_local_response_norm(x):
+    squares = np.pad(x**2, [(0, 0)] * (x.ndim - 1) + [(1, 1)])
+    return x / (1 + 0.1 * (squares[..., :-2] + squares[..., 1:-1] + squares[..., 2:])) ** 0.75
+
+
 def naive_attention(x, w, heads):
     qkv = x @ w["in_proj.W"] + w.get("in_proj.b", 0)
     q, k, v = np.split(qkv.reshape(*x.shape[:2], 3 * heads, -1), 3, axis=2)
@@ -182,6 +188,13 @@ CASES = [
             (3, 3), (1, 1), np.nanmean,
         ),
     ),  # fmt: skip
+    (
+        AveragePool2D(3, stride=1, padding=1, count_include_pad=True),
+        IMAGES,
+        lambda x, w, t: naive_pool(
+            np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), (3, 3), (1, 1), np.mean
+        ),
+    ),
     (GlobalAveragePool2D(), IMAGES, lambda x, w, t: x.mean(axis=(1, 2))),
     (GlobalMaxPool2D(), IMAGES, lambda x, w, t: x.max(axis=(1, 2))),
     (Flatten(), IMAGES, lambda x, w, t: x.reshape(len(x), -1)),
@@ -193,6 +206,7 @@ CASES = [
     (Dense(4, flatten=False), TOKENS, lambda x, w, t: x @ w["W"] + w["b"]),
     (LayerNorm(), ROWS, lambda x, w, t: naive_layer_norm(x, w)),
     (LayerNorm("tanh"), TOKENS, lambda x, w, t: np.tanh(naive_layer_norm(x, w))),
+    (LocalResponseNorm(3, 0.3), IMAGES, lambda x, w, t: naive_local_response_norm(x)),
     (MultiHeadAttention(3), TOKENS, lambda x, w, t: naive_attention(x, w, 3)),
     (MultiHeadAttention(1, use_bias=False), TOKENS, lambda x, w, t: naive_attention(x, w, 1)),
     (TokenEmbedding(), IMAGES, lambda x, w, t: naive_tokens(x, w)),

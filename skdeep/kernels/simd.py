@@ -189,6 +189,18 @@ def load_n(typingctx, address, n):
 
 
 @intrinsic
+def load_between(typingctx, address, start, stop):
+    """Lanes ``start`` to ``stop`` of a Vec, zero in the others; reads nothing but these."""
+
+    def emit(context, builder, sig, args):
+        address, start, stop = args
+        inside = builder.and_(first_lanes(builder, stop), builder.not_(first_lanes(builder, start)))
+        return load_masked(builder, address, inside)
+
+    return vec(types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
 def store(typingctx, address, value):
     """Write a whole Vec."""
 

@@ -7,7 +7,7 @@ from .combinators import Parallel, Residual, Sequential
 from .conv import Conv2D
 from .dense import Dense
 from .initializers import Constant, Glorot, He, Initializer, LeCun, Orthogonal
-from .normalization import BatchNorm, LayerNorm
+from .normalization import BatchNorm, LayerNorm, LocalResponseNorm
 from .pool import AveragePool2D, GlobalAveragePool2D, GlobalMaxPool2D, MaxPool2D
 from .random import Dropout
 from .shape import Flatten, Reshape
@@ -28,6 +28,7 @@ __all__ = [
     "Initializer",
     "Layer",
     "LayerNorm",
+    "LocalResponseNorm",
     "LeCun",
     "MaxPool2D",
     "MultiHeadAttention",
