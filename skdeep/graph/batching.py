@@ -19,8 +19,8 @@ PER_SAMPLE = {
     "Clip", "Conv2D", "Conv2DBfloat16", "Copy", "Dense", "DenseBfloat16", "DepthwiseConv2D",
     "DepthwiseConv2DBfloat16", "Elu", "Erf", "Exp", "Gelu", "LayerNorm", "LeakyRelu", "LogSoftmax",
     "MaxPool2D", "MaxPool2DBfloat16", "Mish", "Narrow", "Negative", "Pad2D", "PadAxis",
-    "Relu", "Reshape", "Selu", "Sigmoid", "Silu", "SliceAxis", "Softmax", "Softplus", "Sqrt",
-    "Square", "Tanh", "Widen",
+    "QuickGelu", "Relu", "Reshape", "Selu", "Sigmoid", "Silu", "SliceAxis", "Softmax", "Softplus",
+    "Sqrt", "Square", "Tanh", "Widen",
 }  # fmt: skip
 ALIGNED = {
     "Add",
