@@ -359,9 +359,12 @@ PUBLISHED = {  # numbers of trained parameters, from torchvision's documentation
 }
 
 
+POINTS = ("stem", "stage1", "stage2", "stage3", "stage4", "pool", "penultimate", "logits")
+
+
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_facts(name):
-    """As many parameters as published, an output of the promised size, features that exist."""
+    """As many parameters as published, an output of the promised size, points that exist."""
     architecture = NETWORKS[name]
     network = architecture.network()
     assert architecture.name == name
@@ -369,7 +372,16 @@ def test_facts(name):
     assert count == PUBLISHED[name]
     shapes = network.probe()
     assert shapes[network.names[-1]] == (architecture.n_outputs,)
-    assert set(architecture.features) <= set(shapes)
+    places = [list(shapes).index(layer) for _, layer in architecture.points]
+    assert places == sorted(places)
+    names = [point for point, _ in architecture.points]
+    assert names == [point for point in POINTS if point in names]
+    assert {"stem", "stage3", "pool", "penultimate", "logits"} <= set(names)
+    for point, layer in architecture.points:
+        if point.startswith("stage") and len(shapes[layer]) == 3:
+            stride = 4 << (int(point[-1]) - 1)
+            for size, count in zip(architecture.input_shape, shapes[layer][:2]):
+                assert size // stride - 2 <= count <= size // stride + 1, point
     assert len(architecture.paper) > 20
     again = pickle.loads(pickle.dumps(architecture))
     assert list(again.network().parameters.by_name) == list(network.parameters.by_name)
@@ -439,7 +451,13 @@ def small_net():
 
 def test_a_flattened_map_is_read_channels_first_elsewhere():
     architecture = Architecture(
-        "small", small_net, "none", ("conv",), (2, 3, 4), 7, flattened=(("fc", (5, 2, 3)),)
+        "small",
+        small_net,
+        "none",
+        (("logits", "fc"),),
+        (2, 3, 4),
+        7,
+        flattened=(("fc", (5, 2, 3)),),
     )
     weights = random_weights(architecture.network())
     state = architecture.to_torchvision(weights)

@@ -53,7 +53,16 @@ register(
     3072,
     paper="Dosovitskiy et al., An image is worth 16x16 words: transformers for image recognition "
     "at scale, 2021",
-    features=(*(f"encoder.blocks.encoder_layer_{k}" for k in (2, 5, 8, 11)), "token"),
+    points=(
+        ("stem", "tokens"),
+        ("stage1", "encoder.blocks.encoder_layer_2"),
+        ("stage2", "encoder.blocks.encoder_layer_5"),
+        ("stage3", "encoder.blocks.encoder_layer_8"),
+        ("stage4", "encoder.blocks.encoder_layer_11"),
+        ("pool", "token"),
+        ("penultimate", "token"),
+        ("logits", "heads.head"),
+    ),
     renames=(
         ("tokens.class_token", "class_token"),
         ("tokens.position", "encoder.pos_embedding"),
