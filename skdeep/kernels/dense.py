@@ -89,9 +89,9 @@ def dense_rows(p, tile):
     """out (n, f) = clamp(bias + add + x (n, c) times panels), zero where mask <= 0.
 
     p = [x, panels, bias, out, add, mask, low, high, n, c, f, rows of a tile, panels of a tile,
-    floats from one row of out to the next, 1 where gelu follows, 2 where quick_gelu does]; add and mask are like
-    out. The weights are one unbroken stream; while a slice of a panel is in use, the next one is
-    asked for.
+    floats from one row of out to the next, what follows]; add and mask are like out, GELU or
+    QUICK_GELU may follow. The weights are one unbroken stream; while a slice of a panel is in use,
+    the next one is asked for.
     """
     closing = ABSENT, distance(p[5], p[3])
     multiply(p, tile, row_tile, closing, 4, RUN)

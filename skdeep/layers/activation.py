@@ -55,7 +55,8 @@ class Activation(Layer):
     ----------
     function : str or callable, default="relu"
         One of relu, relu6 (limited to 6), leaky_relu, elu, selu, gelu, quick_gelu, silu, mish,
-        tanh, sigmoid, softplus, softmax, identity; or a function of a tensor written with :mod:`skdeep.ops`.
+        tanh, sigmoid, softplus, softmax, identity; or a function of a tensor written with
+        :mod:`skdeep.ops`.
     alpha : float or None, default=None
         Slope of leaky_relu (0.01) or scale of elu (1.0).
 

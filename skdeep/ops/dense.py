@@ -91,7 +91,8 @@ FLOAT32 = Numbers(dense_rows.name, "conv_rows", 1, 4)
 def product(x, panels, bias, out, add, mask, low, high, stride=None, after=None, numbers=FLOAT32):
     """The row of a product with packed weights; all axes of x and out but the last are rows.
 
-    ``after`` is the name of an activation that follows, or None. ``stride`` is the distance of the rows of ``out``, where they are parts of longer ones.
+    ``after`` is the name of an activation that follows, or None. ``stride`` is the distance of the
+    rows of ``out``, where they are parts of longer ones.
     """
     c, f = x.shape[-1] // numbers.per_word, out.shape[-1]
     n = x.size // x.shape[-1]
