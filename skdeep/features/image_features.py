@@ -16,9 +16,9 @@ from ..kernels.cpu import resolve_threads
 from ..training.progress import progress_bar
 from .cache import FeatureCache
 from .extraction import POOLS
-from .sources import load_extractor
 from .loading import stream
 from .pictures import Pictures
+from .sources import load_extractor
 
 __all__ = ["ImageFeatures"]
 
@@ -80,9 +80,7 @@ class PretrainedMixin:
         run = {"device": self._device(), "n_threads": self._threads(), **self._options()}
         failed = {}
         size = max(1, min(self.batch_size, len(pictures)))
-        batches = stream(
-            pictures, extractor.preprocessing, size, run["n_threads"], indices=at
-        )
+        batches = stream(pictures, extractor.preprocessing, size, run["n_threads"], indices=at)
         with closing(batches):
             for rows, batch, errors in batches:
                 if errors and self.on_error == "raise":

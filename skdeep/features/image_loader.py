@@ -7,8 +7,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from .image_features import PretrainedMixin
 from .loading import stream
-from .sources import preprocessing_of
 from .pictures import Pictures
+from .sources import preprocessing_of
 
 __all__ = ["ImageLoader"]
 

@@ -9,7 +9,6 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator
 
 from .._validation import POSITIVE, SHARE
-from .extraction import Extractor
 from .image_features import PretrainedMixin
 from .pictures import Pictures
 
@@ -200,7 +199,11 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         extractor = self._load()
         cut, (rows, columns) = self._window()
         recipe = extractor.preprocessing
-        side = recipe.resize if isinstance(recipe.resize, int) else min(extractor.network.input_shape[:2])
+        side = (
+            recipe.resize
+            if isinstance(recipe.resize, int)
+            else min(extractor.network.input_shape[:2])
+        )
         prepared = replace(recipe, resize=round(side * scale), crop=None)(picture)
         trunk, head = extractor.split(cut, prepared.shape)
         run = {"device": self._device(), "n_threads": self._threads(), **self._options()}
@@ -250,7 +253,10 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
     def _places(self, picture, scale, wanted, labels):
         p, (height, width) = self._probabilities(picture, scale)
         side_y, side_x = self._load().network.input_shape[:2]
-        steps = [(s - side) / max(n - 1, 1) for s, side, n in zip((height, width), (side_y, side_x), p.shape)]
+        steps = [
+            (s - side) / max(n - 1, 1)
+            for s, side, n in zip((height, width), (side_y, side_x), p.shape)
+        ]
         down, right = picture.shape[0] / height, picture.shape[1] / width
         for i, j, c in zip(*np.nonzero(p[:, :, wanted] >= self.threshold)):
             top, left = i * steps[0] * down, j * steps[1] * right

@@ -18,8 +18,8 @@ class LayerPoint:
     name : str
         As ``layer=`` takes it.
     canonical : str
-        "stem", "stage1" .. "stage4", "pool", "penultimate" or "logits", which ``layer=`` takes, too;
-        empty for the layers in between.
+        "stem", "stage1" .. "stage4", "pool", "penultimate" or "logits", which ``layer=`` takes,
+        too; empty for the layers in between.
     shape : tuple of int
         Of one picture: (height, width, channels), (tokens, width) or (features,).
     stride : float
@@ -43,7 +43,13 @@ class LayerTable(tuple):
 
     def _lines(self):
         return [
-            [p.name, p.canonical, " x ".join(map(str, p.shape)), _pixels(p.stride), _pixels(p.field)]
+            [
+                p.name,
+                p.canonical,
+                " x ".join(map(str, p.shape)),
+                _pixels(p.stride),
+                _pixels(p.field),
+            ]
             for p in self
         ]
 

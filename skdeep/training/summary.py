@@ -180,8 +180,8 @@ def describe(op):
         name += " + relu"
     elif (low, high) != (-math.inf, math.inf):
         name += f" + clip({low:g}, {high:g})"
-    if getattr(op, "gelu", False):
-        name += " + gelu"
+    if getattr(op, "after", None):
+        name += f" + {op.after}"
     return f"{name}, bfloat16" if narrow else name
 
 
