@@ -148,7 +148,8 @@ def test_bytes_agree_with_double_precision(size, interpolation):
     x = random_picture(29, 23)
     y, expected = resized(x, size, interpolation), naive(x, size, interpolation, True)
     assert np.abs(y - expected).max() <= 1
-    assert np.mean(y != expected) < 0.02  # sums that are a half within the weights' 2**-22
+    # Bilinear sums are often exactly a half, which whole weights may miss by 2**-22.
+    assert np.mean(y != expected) < (0.03 if interpolation == "bilinear" else 0.001)
 
 
 def test_weights_of_levels_add_up_to_one():
