@@ -16,7 +16,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils import estimator_checks
 
 from skdeep import NeuralNetClassifier
 from skdeep.features import (
@@ -111,7 +111,9 @@ def by_hand(weights, pictures, layer):
         x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         rows, columns = (x.shape[1] - 3) // stride + 1, (x.shape[2] - 3) // stride + 1
         return sum(
-            x[:, p : p + stride * rows : stride, q : q + stride * columns : stride][:, :rows, :columns]
+            x[:, p : p + stride * rows : stride, q : q + stride * columns : stride][
+                :, :rows, :columns
+            ]
             @ kernel[p, q]
             for p in range(3)
             for q in range(3)
@@ -134,7 +136,13 @@ def by_hand(weights, pictures, layer):
 
 @pytest.mark.parametrize(
     ("layer", "name"),
-    [("stem", "conv1"), ("stage1", "block"), ("block", "block"), ("pool", "avgpool"), ("logits", "fc")],
+    [
+        ("stem", "conv1"),
+        ("stage1", "block"),
+        ("block", "block"),
+        ("pool", "avgpool"),
+        ("logits", "fc"),
+    ],
 )
 def test_features_are_those_of_the_network(tiny, weights, pictures, layer, name):
     expected = by_hand(weights, pictures, name)
@@ -186,7 +194,9 @@ def test_receptive_field_is_what_a_pixel_can_change(tiny, pictures):
     before = pictures[0][:20, :20].copy()
     after = before.copy()
     after[9, 9] ^= 255
-    maps = tiny("block", pool=None, preprocessing=Preprocessing(None, 16)).transform([before, after])
+    maps = tiny("block", pool=None, preprocessing=Preprocessing(None, 16)).transform(
+        [before, after]
+    )
     rows = np.flatnonzero(np.abs(maps[1] - maps[0]).max(axis=(1, 2)))
     # pixel 7 of the crop; position r of stride 2 and field 7 sees 2 r - 3 .. 2 r + 3
     assert rows.tolist() == [2, 3, 4, 5]
@@ -198,14 +208,16 @@ def test_a_pipeline_is_searched_over_layers_and_networks(tiny, pictures, file):
     grid = {"imagefeatures__layer": ["stem", "pool"], "logisticregression__C": [0.1, 1.0]}
     search = GridSearchCV(pipe, grid, cv=3).fit(pictures, y)
     assert search.best_score_ > 0.9
-    assert np.array_equal(pickle.loads(pickle.dumps(search)).predict(pictures), search.predict(pictures))
+    assert np.array_equal(
+        pickle.loads(pickle.dumps(search)).predict(pictures), search.predict(pictures)
+    )
 
 
 def test_clone_and_set_params_load_nothing(tmp_path):
     features = ImageFeatures("resnet50", weights=tmp_path / "nowhere.pth")
     again = clone(features).set_params(layer="stage3", model="vgg16")
     assert again.get_params()["model"] == "vgg16" and repr(again)
-    with pytest.raises(FileNotFoundError, match="nowhere.pth"):
+    with pytest.raises(ValueError, match="nowhere.pth"):
         again.fit()
 
 
@@ -329,8 +341,19 @@ def test_summary_tells_what_runs_for_a_layer(tiny):
     assert all_of_it.batch == 2
 
 
-def test_scikit_learn_accepts_it():
-    check_estimator(ImageFeatures("squeezenet1_1", weights="random"))
+GENERIC = (
+    "check_do_not_raise_errors_in_init_or_set_param", "check_estimator_cloneable",
+    "check_estimator_repr", "check_get_params_invariance", "check_mixin_order",
+    "check_no_attributes_set_in_init", "check_parameters_default_constructible",
+    "check_set_params", "check_valid_tag_types",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("check", GENERIC)
+@pytest.mark.parametrize("cls", [ImageFeatures, ImageClassifier, ImageLoader, ImageLocalizer])
+def test_scikit_learn_accepts_it(cls, check):
+    """Those of scikit-learn's checks that do not feed tables of numbers."""
+    getattr(estimator_checks, check)(cls.__name__, cls())
 
 
 @pytest.mark.parametrize(
@@ -394,7 +417,10 @@ def test_a_search_extracts_every_picture_once(tiny, pictures, count, tmp_path, k
     search = GridSearchCV(pipe, grid, cv=5, return_train_score=True).fit(pictures, y)
     assert count() == 24
     plain = GridSearchCV(
-        make_pipeline(tiny(), LogisticRegression(max_iter=2000)), grid, cv=5, return_train_score=True
+        make_pipeline(tiny(), LogisticRegression(max_iter=2000)),
+        grid,
+        cv=5,
+        return_train_score=True,
     ).fit(pictures, y)
     for key in ("mean_test_score", "mean_train_score"):
         assert np.array_equal(search.cv_results_[key], plain.cv_results_[key])
@@ -453,10 +479,19 @@ def test_ten_crops_are_averaged(file, pictures):
     classifier = ImageClassifier(TINY, file, preprocessing=RECIPE)
     crops = np.concatenate([RECIPE.ten_crops(p) for p in pictures[:3]])
     whole = ImageFeatures(
-        TINY, "logits", weights=file, preprocessing=Preprocessing(None, 16, mean=(0,) * 3, std=(1,) * 3)
+        TINY,
+        "logits",
+        weights=file,
+        preprocessing=Preprocessing(None, 16, mean=(0,) * 3, std=(1,) * 3),
     )
     (logits,) = classifier._load().run(
-        crops, ("fc",), None, device=whole._device(), n_threads=1, memory="fast", precision="float32"
+        crops,
+        ("fc",),
+        None,
+        device=whole._device(),
+        n_threads=1,
+        memory="fast",
+        precision="float32",
     )
     expected = softmax(logits, axis=1).reshape(3, 10, -1).mean(axis=1)
     ten = classifier.set_params(crops=10)
@@ -537,9 +572,7 @@ def test_a_trunk_starts_from_its_weights_and_keeps_what_it_should(file, weights,
     changed = {k for k, v in kept.items() if not np.array_equal(v, weights[k])}
     assert changed == {f"block.bn.{k}" for k in ("gamma", "beta", "mean", "var")}
     frozen = NeuralNetClassifier([("trunk", Pretrained(TINY, file))], max_epochs=2).fit(X, y)
-    assert all(
-        np.array_equal(frozen.weights_[f"trunk.{k}"], weights[k]) for k in kept
-    )
+    assert all(np.array_equal(frozen.weights_[f"trunk.{k}"], weights[k]) for k in kept)
     clone(net).set_params(trunk__trainable_from="stem", max_epochs=1).fit(X, y)
     again = pickle.loads(pickle.dumps(net))
     assert np.array_equal(again.predict(X), net.predict(X))
@@ -596,4 +629,6 @@ def test_the_extractor_agrees_with_evaluation(tiny, weights, pictures):
         size = int(np.prod(leaf.shape))
         feeds[leaf] = vectors[leaf.role][leaf.offset : leaf.offset + size].reshape(leaf.shape)
     (expected,) = evaluate([output], feeds)
-    np.testing.assert_allclose(tiny("logits").transform(pictures[:2]), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        tiny("logits").transform(pictures[:2]), expected, rtol=1e-4, atol=1e-5
+    )

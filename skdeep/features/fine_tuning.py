@@ -67,9 +67,9 @@ class Pretrained(Layer):
 
     def forward(self, x):
         """What ``layer`` gives for prepared pictures (n, h, w, 3)."""
-        known = load_weights(self.model, self.weights)
+        known = load_weights(self.model, self.weights, x.shape[1:])
         pairs = layers_through(known.layers(), known.layer(self.layer), known.name)
-        start = StartWeights(self.model, self.weights)
+        start = StartWeights(self.model, self.weights, x.shape[1:])
         with current_trace().starting(start.named, known.before(self.trainable_from)):
             return apply_layers(pairs, x)
 
@@ -90,22 +90,24 @@ def layers_through(pairs, path, where):
 
 
 class StartWeights:
-    """Start values that are read when they are needed, and pickle as two names.
+    """Start values that are read when they are needed, and pickle as names.
 
     Parameters
     ----------
     model, weights : as of Pretrained
+    input_shape : tuple of int
     name : str, default=""
         Of one weight.
     """
 
-    def __init__(self, model, weights, name=""):
-        self.model, self.weights, self.name = model, weights, name
+    def __init__(self, model, weights, input_shape, name=""):
+        self.model, self.weights, self.input_shape = model, weights, input_shape
+        self.name = name
 
     def named(self, name):
         """The initializer of one weight."""
-        return StartWeights(self.model, self.weights, name)
+        return StartWeights(self.model, self.weights, self.input_shape, name)
 
     def __call__(self, shape, rng):
         """The weight, which has this shape."""
-        return load_weights(self.model, self.weights).weights[self.name]
+        return load_weights(self.model, self.weights, self.input_shape).weights[self.name]

@@ -14,7 +14,6 @@ from .._config import get_config
 from ..estimators.base import make_device
 from ..kernels.cpu import resolve_threads
 from ..training.progress import progress_bar
-from .cache import FeatureCache
 from .extraction import POOLS
 from .loading import stream
 from .pictures import Pictures
@@ -297,6 +296,8 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
 
     def _cached_rows(self, extractor, pictures, layers, out, advance):
         """As :meth:`_rows`, computing what the cache lacks, each distinct picture once."""
+        from .cache import FeatureCache
+
         cache = FeatureCache.of(self.cache)
         recipe = "|".join(
             map(

@@ -90,7 +90,7 @@ class ImageLoader(PretrainedMixin, TransformerMixin, BaseEstimator):
         """
         self._check()
         recipe, pictures = self._recipe(), Pictures(X)
-        out = np.full((len(pictures), *recipe.output_shape, 3), np.nan, np.float32)
+        out = np.full((len(pictures), *recipe.output_shape), np.nan, np.float32)
         failed = {}
         with closing(stream(pictures, recipe, self.batch_size, self._threads())) as batches:
             for rows, batch, errors in batches:

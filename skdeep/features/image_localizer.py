@@ -98,6 +98,8 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
     (4, 9, 1000)
     """
 
+    batch_size = 1  # pictures have different sizes
+
     def __init__(
         self,
         model="resnet50",

@@ -14,13 +14,13 @@ from ..formats import read_weights
 from ..layers.network import Network
 from .download import fetch
 from .extraction import Extractor, digest_of
-from .imported import import_graph
 from .labels import labels
 from .networks import NETWORKS, Architecture, find_network, random_weights
 from .preprocessing import Preprocessing
-from .records import find_weights
+from .records import WeightsRecord, find_weights, list_weights
 
 GRAPHS = (".onnx", ".caffemodel")  # files that hold a network, not only its weights
+GRAPH_READERS = {}  # format -> function of (WeightsFile, input_shape) that gives an ImportedNetwork
 KEPT = 4  # networks whose weights stay in memory
 
 
@@ -37,7 +37,6 @@ class Loaded:
     weights : dict of str to ndarray
         By our names.
     points : tuple of (str, str)
-    preprocessing : Preprocessing or None
     labels : ndarray of str or None
     digest : str
     """
@@ -47,7 +46,6 @@ class Loaded:
     input_shape: tuple
     weights: dict
     points: tuple
-    preprocessing: Preprocessing | None
     labels: np.ndarray | None
     digest: str
 
@@ -105,20 +103,22 @@ def clear_loaded():
     _extractors.clear()
 
 
-def load_weights(model, weights, progress=False):
+def load_weights(model, weights, input_shape):
     """A network and its weights on the host, for those who train them further.
 
     Parameters
     ----------
     model, weights : as of ImageFeatures
-    progress : bool, default=False
+    input_shape : tuple of int
+        Of a prepared picture.
 
     Returns
     -------
     Loaded
     """
-    source = _source(model, weights, progress).locate()
-    return _weights.get(source.key, lambda: source.load("auto"))
+    source = _source(model, weights, False).locate()
+    key = source.key and (*source.key, input_shape)
+    return _weights.get(key, lambda: source.load(input_shape))
 
 
 def load_extractor(model, weights, preprocessing, progress=False):
@@ -136,16 +136,18 @@ def load_extractor(model, weights, preprocessing, progress=False):
     """
     source = _source(model, weights, progress).locate()
 
+    recipe = source.recipe(preprocessing)
+
     def make():
-        known = source.load(preprocessing)
+        known = source.load(recipe.output_shape)
         network = Network(known.layers(), known.input_shape)
         network.probe()
         return Extractor(
-            known.name, network, known.weights, known.points, known.preprocessing, known.labels,
+            known.name, network, known.weights, known.points, recipe, known.labels,
             known.digest,
         )  # fmt: skip
 
-    return _extractors.get(source.key and (*source.key, preprocessing), make)
+    return _extractors.get(source.key and (*source.key, recipe), make)
 
 
 def preprocessing_of(model, weights, preprocessing):
@@ -170,12 +172,17 @@ class Source:
         return self
 
     def recipe(self, preprocessing):
-        """The preprocessing to use; ValueError when none is known."""
+        """The preprocessing to use; ValueError when none is known, or sizes would differ."""
         if preprocessing != "auto":
             if not isinstance(preprocessing, Preprocessing):
                 raise ValueError(
                     f"preprocessing={preprocessing!r} must be a Preprocessing, or 'auto' for what "
                     "the weights were trained with."
+                )
+            if None in preprocessing.output_shape:
+                raise ValueError(
+                    f"{preprocessing} leaves pictures of different sizes; give it a crop, or "
+                    "resize=(height, width)."
                 )
             return preprocessing
         if self.published is None:
@@ -193,9 +200,12 @@ class KnownNetwork(Source):
         self.architecture, self.name = architecture, architecture.name
         self.weights, self.progress = weights, progress
         self.random = isinstance(weights, str) and weights == "random"
+        known = bool(list_weights(self.name)) or isinstance(weights, WeightsRecord)
         given = self.random or isinstance(weights, Mapping)
-        self.record = find_weights(architecture.name, "default" if given else weights)
-        self.published = self.record.preprocessing
+        if known or not given:
+            self.record = find_weights(self.name, "default" if given else weights)
+        if known:
+            self.published = self.record.preprocessing
         self.path = None
         if self.random:
             self.key = ("random", architecture)
@@ -207,10 +217,8 @@ class KnownNetwork(Source):
             self.key = (self.architecture, *identity(self.path))
         return self
 
-    def load(self, preprocessing):
-        """Read the weights."""
-        recipe = self.recipe(preprocessing)
-        shape = (*recipe.output_shape, 3)
+    def load(self, shape):
+        """Read the weights, for prepared pictures of a shape."""
         names = None
         if self.random:
             architecture = self.architecture
@@ -220,13 +228,17 @@ class KnownNetwork(Source):
             state = self.weights if self.path is None else read_weights(self.path).tensors
             digest = digest_of(state) if self.path is None else digest_of_file(self.path)
             try:
-                architecture, weights = self.architecture.from_state(state)
+                architecture, weights = self.architecture.from_state(state, shape)
             except ValueError as error:
                 raise ValueError(f"{self.path or 'weights'}: {error}") from error
-            if self.record.labels and architecture.n_outputs == len(labels(self.record.labels)):
+            if (
+                self.published
+                and self.record.labels
+                and architecture.n_outputs == len(labels(self.record.labels))
+            ):
                 names = labels(self.record.labels)
         return Loaded(
-            self.name, architecture.layers, shape, weights, architecture.points, recipe, names,
+            self.name, architecture.layers, shape, weights, architecture.points, names,
             digest,
         )  # fmt: skip
 
@@ -240,13 +252,12 @@ class GraphFile(Source):
         self.path, self.name = Path(path), Path(path).name
         self.key = ("graph", *identity(self.path))
 
-    def load(self, preprocessing):
-        """Read the graph and its weights."""
-        recipe = self.recipe(preprocessing)
-        shape = (*recipe.output_shape, 3)
-        graph = import_graph(read_weights(self.path), shape)
+    def load(self, shape):
+        """Read the graph and its weights, for prepared pictures of a shape."""
+        file = read_weights(self.path)
+        graph = GRAPH_READERS[file.format](file, shape)
         return Loaded(
-            self.name, graph.layers, shape, graph.weights, graph.points, recipe, None,
+            self.name, graph.layers, shape, graph.weights, graph.points, None,
             digest_of_file(self.path),
         )  # fmt: skip
 
