@@ -138,6 +138,7 @@ CASES = {
     "Reshape": lambda: round_trip(ops.tanh(data(TOKENS))),
     "Selu": lambda: ops.selu(data(IMAGES)),
     "Sigmoid": lambda: ops.sigmoid(data(IMAGES)),
+    "QuickGelu": lambda: ops.quick_gelu(data(IMAGES)),
     "Silu": lambda: ops.silu(data(IMAGES)),
     "SliceAxis": lambda: ops.slice_axis(data(IMAGES), -1, 2, 5),
     "Softmax": lambda: ops.softmax(data(ROWS)),

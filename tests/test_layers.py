@@ -28,6 +28,7 @@ from skdeep.layers import (
     Initializer,
     Layer,
     LayerNorm,
+    LayerScale,
     LeCun,
     LocalResponseNorm,
     MaxPool2D,
@@ -39,6 +40,7 @@ from skdeep.layers import (
     SelectToken,
     Sequential,
     TokenEmbedding,
+    TokenMap,
 )
 from skdeep.layers.activation import ACTIVATIONS
 from skdeep.layers.initializers import INITIALIZERS
@@ -64,6 +66,7 @@ NAIVE = {
     "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
     "selu": lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(x)),
     "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
     "silu": lambda x: x / (1 + np.exp(-x)),
     "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
     "tanh": np.tanh,
@@ -211,6 +214,10 @@ CASES = [
     (MultiHeadAttention(1, use_bias=False), TOKENS, lambda x, w, t: naive_attention(x, w, 1)),
     (TokenEmbedding(), IMAGES, lambda x, w, t: naive_tokens(x, w)),
     (TokenEmbedding(False), TOKENS, lambda x, w, t: naive_tokens(x, w)),
+    (LayerScale(0.5), ROWS, lambda x, w, t: x * w["scale"]),
+    (LayerScale(0.5, "tanh"), IMAGES, lambda x, w, t: np.tanh(x * w["scale"])),
+    (TokenMap(), TOKENS, lambda x, w, t: x[:, 1:].reshape(2, 2, 2, 6)),
+    (TokenMap(1, first=2), TOKENS, lambda x, w, t: x[:, 2:].reshape(2, 1, 3, 6)),
     (SelectToken(), TOKENS, lambda x, w, t: x[:, 0]),
     (SelectToken(3), TOKENS, lambda x, w, t: x[:, 3]),
     (Activation("leaky_relu", alpha=0.3), ROWS, lambda x, w, t: np.where(x > 0, x, 0.3 * x)),

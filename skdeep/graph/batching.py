@@ -20,8 +20,8 @@ PER_SAMPLE = {
     "DepthwiseConv2DBfloat16", "Elu", "Erf", "Exp", "Gelu", "LayerNorm", "LeakyRelu",
     "LocalResponseNorm", "LogSoftmax",
     "MaxPool2D", "MaxPool2DBfloat16", "Mish", "Narrow", "Negative", "Pad2D", "PadAxis",
-    "Relu", "Reshape", "Selu", "Sigmoid", "Silu", "SliceAxis", "Softmax", "Softplus", "Sqrt",
-    "Square", "Tanh", "Widen",
+    "QuickGelu", "Relu", "Reshape", "Selu", "Sigmoid", "Silu", "SliceAxis", "Softmax", "Softplus",
+    "Sqrt", "Square", "Tanh", "Widen",
 }  # fmt: skip
 ALIGNED = {
     "Add",

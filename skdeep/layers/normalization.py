@@ -1,11 +1,11 @@
 """Normalisation layers."""
 
 from .. import ops
-from .._validation import COUNT, FLAG, NOT_NEGATIVE, POSITIVE, SHARE
+from .._validation import COUNT, FLAG, NOT_NEGATIVE, NUMBER, POSITIVE, SHARE
 from .activation import activate
 from .base import Layer, current_trace
 
-__all__ = ["BatchNorm", "LayerNorm", "LocalResponseNorm"]
+__all__ = ["BatchNorm", "LayerNorm", "LayerScale", "LocalResponseNorm"]
 
 
 class BatchNorm(Layer):
@@ -138,3 +138,40 @@ class LocalResponseNorm(Layer):
     def forward(self, x):
         """Same shape as the input."""
         return ops.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+
+
+class LayerScale(Layer):
+    """A learnt factor per channel, small at the start: at the end of a residual branch.
+
+    Deep networks of residual blocks begin to learn when each block changes its input by little.
+    Prediction pays nothing for it: the factors become part of the layer before.
+
+    Parameters
+    ----------
+    start : float, default=1e-5
+        What all factors are at first.
+    activation : str, callable or None, default=None
+        Applied afterwards.
+    trainable : bool, default=True
+
+    References
+    ----------
+    Touvron et al., Going deeper with image transformers, 2021.
+
+    Examples
+    --------
+    >>> from skdeep.layers import Dense, LayerNorm, LayerScale, Residual
+    >>> branch = [LayerNorm(), Dense(256, "gelu", flatten=False), Dense(64, flatten=False)]
+    >>> block = Residual([*branch, LayerScale(0.1)])
+    """
+
+    _rules = {"start": NUMBER, "trainable": FLAG}
+
+    def __init__(self, start=1e-5, activation=None, *, trainable=True):
+        self.start = start
+        self.activation = activation
+        self.trainable = trainable
+
+    def forward(self, x):
+        """Same shape as the input."""
+        return activate(x * self.parameter("scale", x.shape[-1:], self.start), self.activation)
