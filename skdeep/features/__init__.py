@@ -1,5 +1,6 @@
 """Known networks for images, as descriptions; their weights are random until files can be read."""
 
+from .cache import FeatureCache
 from .download import FetchError, fetch
 from .labels import labels
 from .networks import Architecture, find_network, random_weights
@@ -8,6 +9,7 @@ from .records import WeightsRecord, find_weights, list_weights
 
 __all__ = [
     "Architecture",
+    "FeatureCache",
     "FetchError",
     "Preprocessing",
     "WeightsRecord",
