@@ -1,6 +1,20 @@
 """The architectures by name; a family of them per file, entered in NETWORKS when imported."""
 
-from . import alexnet, googlenet, mobilenet, resnet, squeezenet, vgg, vit
+from . import (
+    alexnet,
+    densenet,
+    efficientnet,
+    googlenet,
+    inception,
+    mnasnet,
+    mobilenet,
+    regnet,
+    resnet,
+    shufflenet,
+    squeezenet,
+    vgg,
+    vit,
+)
 from .architecture import NETWORKS, Architecture, find_network, random_weights
 
 __all__ = ["NETWORKS", "Architecture", "find_network", "random_weights"]
