@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import torch
 import torchvision
-from recorded import FOLDER, OUTPUTS, sample, small_case
+from recorded_networks import FOLDER, OUTPUTS, sample, small_case
 
 from skdeep.features.networks import NETWORKS
 

@@ -1,35 +1,56 @@
-"""What recorded outputs of networks are taken from, for the script that records and the test."""
+"""What recordings of whole networks are made of, for the script that records and the test."""
 
-from dataclasses import replace
+import json
 from pathlib import Path
 
 import numpy as np
 
-from skdeep.features import find_network, random_weights
+from skdeep import ops
+from skdeep.graph.passes import optimize
+from skdeep.graph.program import evaluate
+from skdeep.graph.tensor import Tensor
 
 FOLDER = Path(__file__).parent / "data" / "networks"
-VALUES = 100  # of each layer that is recorded
-OUTPUTS = 100
-SIZES = {"inception_v3": (96, 104)}
-SIZE = (64, 72)
+KEPT = 1000  # numbers of each point at most, spread evenly
+SEED = 5
+SHAPES = {  # small, and not square where the architecture allows
+    "clip_vit_b_32": (64, 96, 3),
+    "convnext_small": (32, 64, 3),
+    "convnext_tiny": (64, 32, 3),
+    "dinov2_vitb14": (28, 42, 3),
+    "dinov2_vits14": (28, 42, 3),
+    "vit_b_16": (48, 48, 3),
+    "vit_s_16": (32, 48, 3),
+}
 
 
-def small_case(name):
-    """A network for small pictures and few classes, weights, and two pictures."""
-    architecture = find_network(name).with_outputs(OUTPUTS)
-    height, width = SIZES.get(name, SIZE)
-    architecture = replace(architecture, input_shape=(height, width, 3))
-    shapes = architecture.network().probe()
-    if architecture.flattened:  # the dense layer reads a smaller map, and is smaller
-        layer = dict(architecture.points)["stage4"]
-        flattened = [(dense, np.roll(shapes[layer], 1)) for dense, _ in architecture.flattened]
-        architecture = replace(architecture, flattened=tuple(flattened))
-    weights = random_weights(architecture.network(), seed=7)
-    images = np.random.default_rng(8).standard_normal((2, height, width, 3), np.float32)
-    return architecture, weights, images
+def picture(shape):
+    """One picture of normal numbers."""
+    return np.random.default_rng(SEED).standard_normal((1, *shape), np.float32)
 
 
 def sample(values):
-    """Some elements of an array, always the same of the same size."""
-    flat = values.reshape(-1)
-    return flat[np.random.default_rng(9).integers(flat.size, size=VALUES)]
+    """At most KEPT numbers of an array, at equal distances."""
+    values = np.asarray(values).ravel()
+    return values[:: -(-values.size // KEPT)]
+
+
+def compute(network, weights, images, names):
+    """Values of named layers, everything else fused."""
+    x = Tensor(images.shape, role="data")
+    _, trace = network.trace(x, training=False)
+    wanted = optimize([ops.copy(trace.activations[name]) for name in names], training=False)
+    feeds = {x: images, **{trace.leaves[k]: w for k, w in weights.items()}}
+    return dict(zip(names, evaluate(wanted, feeds, n_threads=2)))
+
+
+def write_names(names):
+    """Keep {file: {key: shape}}: keys and shapes of state dicts of other libraries."""
+    lines = {what: [json.dumps(pair) for pair in keys.items()] for what, keys in names.items()}
+    np.savez_compressed(FOLDER / "names.npz", **lines)
+
+
+def read_names():
+    """What :func:`write_names` wrote."""
+    with np.load(FOLDER / "names.npz") as lines:
+        return {what: dict(map(json.loads, lines[what])) for what in lines}

@@ -29,7 +29,9 @@ from skdeep.layers import (
     Initializer,
     Layer,
     LayerNorm,
+    LayerScale,
     LeCun,
+    LocalResponseNorm,
     MaxPool2D,
     MultiHeadAttention,
     Orthogonal,
@@ -40,6 +42,7 @@ from skdeep.layers import (
     Sequential,
     SqueezeExcite,
     TokenEmbedding,
+    TokenMap,
 )
 from skdeep.layers.activation import ACTIVATIONS
 from skdeep.layers.initializers import INITIALIZERS
@@ -65,6 +68,7 @@ NAIVE = {
     "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
     "selu": lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(x)),
     "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
     "silu": lambda x: x / (1 + np.exp(-x)),
     "hardsigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
     "hardswish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
@@ -123,6 +127,11 @@ def naive_norm(x, w, training):
 def naive_layer_norm(x, w):
     mean, var = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
     return (x - mean) / np.sqrt(var + 1e-5) * w["gamma"] + w["beta"]
+
+
+def naive_local_response_norm(x):
+    squares = np.pad(x**2, [(0, 0)] * (x.ndim - 1) + [(1, 1)])
+    return x / (1 + 0.1 * (squares[..., :-2] + squares[..., 1:-1] + squares[..., 2:])) ** 0.75
 
 
 def naive_attention(x, w, heads):
@@ -217,10 +226,15 @@ CASES = [
     (Dense(4, flatten=False), TOKENS, lambda x, w, t: x @ w["W"] + w["b"]),
     (LayerNorm(), ROWS, lambda x, w, t: naive_layer_norm(x, w)),
     (LayerNorm("tanh"), TOKENS, lambda x, w, t: np.tanh(naive_layer_norm(x, w))),
+    (LocalResponseNorm(3, 0.3), IMAGES, lambda x, w, t: naive_local_response_norm(x)),
     (MultiHeadAttention(3), TOKENS, lambda x, w, t: naive_attention(x, w, 3)),
     (MultiHeadAttention(1, use_bias=False), TOKENS, lambda x, w, t: naive_attention(x, w, 1)),
     (TokenEmbedding(), IMAGES, lambda x, w, t: naive_tokens(x, w)),
     (TokenEmbedding(False), TOKENS, lambda x, w, t: naive_tokens(x, w)),
+    (LayerScale(0.5), ROWS, lambda x, w, t: x * w["scale"]),
+    (LayerScale(0.5, "tanh"), IMAGES, lambda x, w, t: np.tanh(x * w["scale"])),
+    (TokenMap(), TOKENS, lambda x, w, t: x[:, 1:].reshape(2, 2, 2, 6)),
+    (TokenMap(1, first=2), TOKENS, lambda x, w, t: x[:, 2:].reshape(2, 1, 3, 6)),
     (SelectToken(), TOKENS, lambda x, w, t: x[:, 0]),
     (SelectToken(3), TOKENS, lambda x, w, t: x[:, 3]),
     (Activation("leaky_relu", alpha=0.3), ROWS, lambda x, w, t: np.where(x > 0, x, 0.3 * x)),

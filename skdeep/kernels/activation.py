@@ -9,6 +9,7 @@ f = np.float32
 ZERO, HALF, ONE, TWO, THREE, FOUR, TWENTY = f(0), f(0.5), f(1), f(2), f(3), f(4), f(20)
 SIXTH, THIRD = f(1 / 6), f(1 / 3)
 SQRT_HALF, ONE_OVER_SQRT_TWO_PI = f(0.5**0.5), f(1 / (2 * np.pi) ** 0.5)
+QUICK = f(1.702)
 SELU_ALPHA, SELU_SCALE = f(1.6732632423543772), f(1.0507009873554805)
 
 
@@ -88,6 +89,17 @@ def gelu_grad(dy, x):
     return dy * (HALF + HALF * erf(x * SQRT_HALF) + x * density)
 
 
+def quick_gelu(x):
+    """x sigmoid(1.702 x)."""
+    return x * sigmoid(x * QUICK)
+
+
+def quick_gelu_grad(dy, x):
+    """s + 1.702 x s (1 - s) with s = sigmoid(1.702 x)."""
+    s = sigmoid(x * QUICK)
+    return dy * (s + x * QUICK * s * (ONE - s))
+
+
 def silu(x):
     """x sigmoid(x)."""
     return x * sigmoid(x)
@@ -150,6 +162,8 @@ MAPS = {
     "leaky_relu_grad": (leaky_relu_grad, 2, 1),
     "mish": (mish, 1, 0),
     "mish_grad": (mish_grad, 2, 0),
+    "quick_gelu": (quick_gelu, 1, 0),
+    "quick_gelu_grad": (quick_gelu_grad, 2, 0),
     "relu": (relu, 1, 0),
     "relu_grad": (relu_grad, 2, 0),
     "selu": (selu, 1, 0),

@@ -76,7 +76,7 @@ class AveragePool2D(_Pool2D):
     ceil_mode : bool, default=False
         Also keep a last window that hangs over the edge.
     count_include_pad : bool, default=False
-        Whether padding counts as zeros. Otherwise the mean is over pixels of the image.
+        True: padding counts as zeros; what hangs over the padding never counts.
 
     Examples
     --------
@@ -85,7 +85,7 @@ class AveragePool2D(_Pool2D):
     AveragePool2D()
     """
 
-    _rules = _Pool2D._rules | {"count_include_pad": FLAG}
+    _rules = {**_Pool2D._rules, "count_include_pad": FLAG}
 
     def __init__(
         self, pool_size=2, *, stride=None, padding=0, ceil_mode=False, count_include_pad=False
@@ -93,8 +93,8 @@ class AveragePool2D(_Pool2D):
         super().__init__(pool_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
         self.count_include_pad = count_include_pad
 
-    def _pool(self, x, size, **options):
-        return ops.average_pool2d(x, size, count_include_pad=self.count_include_pad, **options)
+    def _pool(self, x, size, **windows):
+        return ops.average_pool2d(x, size, count_include_pad=self.count_include_pad, **windows)
 
 
 class GlobalAveragePool2D(Layer):

@@ -2,6 +2,7 @@
 
 from . import (
     alexnet,
+    convnext,
     densenet,
     efficientnet,
     googlenet,
@@ -13,6 +14,7 @@ from . import (
     shufflenet,
     squeezenet,
     vgg,
+    vision_transformers,
     vit,
 )
 from .architecture import NETWORKS, Architecture, find_network, random_weights

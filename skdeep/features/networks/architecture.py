@@ -9,6 +9,7 @@ import numpy as np
 
 from ...layers.combinators import Sequential
 from ...layers.network import Network
+from .positions import resize_positions
 from .states import read_state
 
 __all__ = ["NETWORKS", "Architecture", "find_network", "random_weights", "register"]
@@ -22,7 +23,10 @@ LAST_PART = {
     "beta": "bias",
     "mean": "running_mean",
     "var": "running_var",
+    "scale": "gamma",
 }
+# Shapes that torchvision gives to vectors, by the last part of its names.
+AXES = {"layer_scale": (-1, 1, 1)}
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,13 @@ class Architecture:
         standard deviation 0.5, though its preprocessing uses ImageNet's: its code turns one into
         the other. Here the weights record's :class:`~skdeep.features.Preprocessing` says so.
 
+    patches : str, default=""
+        Of a transformer, the layer that makes patches. Position embeddings of files are resized
+        bicubically where a picture has another number of patches.
+    position_offset : float, default=0.0
+        Added to the number of rows and columns of patches when the ratio of both sizes is taken,
+        as DINOv2 was trained with.
+
     Examples
     --------
     >>> from skdeep.features import find_network
@@ -90,6 +101,8 @@ class Architecture:
     head: str = ""
     namings: tuple = ()
     transform_input: bool = False
+    patches: str = ""
+    position_offset: float = 0.0
 
     def network(self, input_shape=None):
         """The network for images of one shape, with its parameters declared.
@@ -138,7 +151,7 @@ class Architecture:
         known = cut.network().probe()
         return replace(cut, points=tuple(p for p in self.points if p[1] in known))
 
-    def from_state(self, state):
+    def from_state(self, state, input_shape=None):
         """Weights from a state dict under torchvision's, timm's or Hugging Face's names.
 
         Prefixes that training code puts before all names are dropped ("module.", "model.",
@@ -153,6 +166,8 @@ class Architecture:
         Parameters
         ----------
         state : dict of str to ndarray
+        input_shape : tuple of int or None, default=None
+            As for :meth:`from_torchvision`.
 
         Returns
         -------
@@ -178,7 +193,7 @@ class Architecture:
         >>> architecture.n_outputs, weights["classifier.1.W"].shape
         (7, (1, 1, 512, 7))
         """
-        return read_state(self, state)
+        return read_state(self, state, input_shape)
 
     def torchvision_key(self, name):
         """The key in torchvision's state dict of one of our weights.
@@ -215,7 +230,7 @@ class Architecture:
             for name, array in weights.items()
         }
 
-    def from_torchvision(self, state):
+    def from_torchvision(self, state, input_shape=None):
         """Weights under our names and in our layout.
 
         Parameters
@@ -223,6 +238,8 @@ class Architecture:
         state : dict of str to ndarray
             A state dict as NumPy arrays. What this network has no use for is left out (counters of
             batch norm, auxiliary classifiers).
+        input_shape : tuple of int or None, default=None
+            Of the pictures to come: a transformer's position embeddings are resized for them.
 
         Returns
         -------
@@ -234,11 +251,14 @@ class Architecture:
             When a key is missing or an array has another shape.
         """
         weights = {}
-        for spec in self.network().parameters:
+        network = self.network(input_shape)
+        for spec in network.parameters:
             key = self.torchvision_key(spec.name)
             if key not in state:
                 raise ValueError(f"{self.name} needs {key!r}, which the state dict does not hold.")
             array = self._to_filters_last(spec.name, np.asarray(state[key]))
+            if self.patches and spec.name.endswith(".position") and array.shape != spec.shape:
+                array = self._fit_position(key, array, network)
             if array.shape != spec.shape:
                 raise ValueError(
                     f"{self.name}: {key!r} has shape {np.shape(state[key])}, which does not give "
@@ -246,6 +266,14 @@ class Architecture:
                 )
             weights[spec.name] = array
         return weights
+
+    def _fit_position(self, key, array, network):
+        """A position embedding for the patches of a network's input."""
+        rows, columns = network.probe()[self.patches][:2]
+        try:
+            return resize_positions(array, rows, columns, self.position_offset)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {key!r} {error}") from error
 
     def _map_of(self, name):
         """(channels, height, width) that a dense weight's rows go over, or None."""
@@ -257,13 +285,17 @@ class Architecture:
         if shape is not None:
             c, h, w = shape
             return array.reshape(h, w, c, -1).transpose(3, 2, 0, 1).reshape(-1, c * h * w)
-        return _axes_reversed(array, (3, 2, 0, 1))
+        array = _axes_reversed(array, (3, 2, 0, 1))
+        last = self.torchvision_key(name).rpartition(".")[2]
+        return array.reshape(AXES[last]) if last in AXES else array
 
     def _to_filters_last(self, name, array):
         shape = self._map_of(name)
         if shape is not None and array.ndim == 2 and array.shape[1] == math.prod(shape):
             array = array.reshape(-1, *shape).transpose(2, 3, 1, 0)
             return array.reshape(-1, array.shape[3])
+        if array.ndim == 3 and array.shape[1:] == (1, 1):
+            return array.reshape(-1)
         return _axes_reversed(array, (2, 3, 1, 0))
 
 
@@ -297,11 +329,12 @@ def find_network(name):
     Parameters
     ----------
     name : str
-        torchvision's: "alexnet", "densenet121" (169, 201), "efficientnet_b0" (to b4), "googlenet",
-        "inception_v3", "mnasnet0_5" (1_0), "mobilenet_v2", "mobilenet_v3_small" (large),
-        "regnet_y_400mf" (1_6gf), "resnet18" (34, 50, 101, 152), "resnext50_32x4d",
-        "shufflenet_v2_x0_5" (x1_0), "squeezenet1_0" (1_1), "vgg11" (13, 16, 19) or "vgg11_bn" and
-        so on, with batch norm, "vit_b_16", "wide_resnet50_2".
+        torchvision's: "alexnet", "convnext_tiny" (small), "densenet121" (169, 201),
+        "efficientnet_b0" (to b4), "googlenet", "inception_v3", "mnasnet0_5" (1_0), "mobilenet_v2",
+        "mobilenet_v3_small" (large), "regnet_y_400mf" (1_6gf), "resnet18" (34, 50, 101, 152),
+        "resnext50_32x4d", "shufflenet_v2_x0_5" (x1_0), "squeezenet1_0" (1_1), "vgg11" (13, 16, 19)
+        or "vgg11_bn" and so on, with batch norm, "vit_b_16", "wide_resnet50_2"; and "vit_s_16",
+        "dinov2_vits14" (vitb14), "clip_vit_b_32".
 
     Returns
     -------
@@ -340,6 +373,7 @@ RANDOM = {
     "beta": _normal(0.2),
     "class_token": _normal(0.5),
     "position": _normal(0.5),
+    "scale": _uniform(0.2, 0.6),
     "mean": _normal(0.2),
     "var": _uniform(0.5, 1.5),
 }

@@ -56,7 +56,7 @@ def without_prefixes(state):
     return dict(zip(names, (state[key] for key in state)))
 
 
-def read_state(architecture, state):
+def read_state(architecture, state, input_shape=None):
     """See :meth:`Architecture.from_state`."""
     state = without_prefixes(state)
     states = [state]
@@ -72,7 +72,7 @@ def read_state(architecture, state):
     for candidate in states:
         fitting, problem = _fit(architecture, keys, layers, candidate)
         if fitting is not None:
-            return fitting, fitting.from_torchvision(candidate)
+            return fitting, fitting.from_torchvision(candidate, input_shape)
         complaint = complaint or problem
     raise ValueError(complaint)
 
@@ -81,7 +81,7 @@ def _fit(architecture, keys, layers, state):
     """The architecture as a state under torchvision's names has it, or None and why not."""
     missing = [key for key in keys if key not in state]
     unknown = [key for key in state if key not in keys and not IGNORED.search(key)]
-    head = architecture.head or dict(architecture.points)["logits"]
+    head = architecture.head or dict(architecture.points).get("logits")
     fitting = architecture
     if missing:
         first = list(keys).index(missing[0])
@@ -103,7 +103,7 @@ def _fit(architecture, keys, layers, state):
             + f", though {len(keys) - len(missing)} of its {len(keys)} weights are there. Is it "
             "another network's file?"
         )
-    if not missing:
+    if head and not missing:
         outputs = state[architecture.torchvision_key(f"{head}.W")].shape[0]
         if outputs != architecture.n_outputs:
             fitting = architecture.with_outputs(outputs)

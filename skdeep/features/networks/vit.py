@@ -6,14 +6,38 @@ torchvision keeps queries, keys and values in one matrix (3 width, width), as we
 from ...layers import (
     Conv2D,
     Dense,
+    Layer,
     LayerNorm,
     MultiHeadAttention,
     Residual,
     SelectToken,
     Sequential,
     TokenEmbedding,
+    TokenMap,
 )
+from ...layers.base import current_trace
 from .architecture import register
+from .transformer_names import (
+    OLD_TORCHVISION,
+    TIMM_TO_TORCHVISION,
+    hugging_face_to_torchvision,
+)
+
+
+class PatchMap(Layer):
+    """Shows the tokens of patches as a map, under the name "map", and passes all tokens on.
+
+    ``source`` is the layer that made the patches.
+    """
+
+    def __init__(self, source):
+        self.source = source
+
+    def forward(self, x):
+        trace = current_trace()
+        patches = trace.activations[".".join([*trace.path[:-1], self.source])]
+        trace.call(TokenMap(patches.shape[1]), x, "map")
+        return x
 
 
 def block(width, heads, hidden):
@@ -38,6 +62,7 @@ def vit(patch, width, depth, heads, hidden, n_outputs=1000):
         ("conv_proj", Conv2D(width, patch, stride=patch)),
         ("tokens", TokenEmbedding()),
         ("encoder", Sequential(encoder)),
+        ("patches", PatchMap("conv_proj")),
         ("token", SelectToken()),
         ("heads", Sequential([("head", Dense(n_outputs))])),
     ]
@@ -73,4 +98,6 @@ register(
         (".in_proj.W", ".in_proj_weight"),
         (".in_proj.b", ".in_proj_bias"),
     ),
+    patches="conv_proj",
+    namings=(OLD_TORCHVISION, TIMM_TO_TORCHVISION, hugging_face_to_torchvision),
 )
