@@ -2,9 +2,11 @@
 
 from . import (
     alexnet,
+    caffe,
     convnext,
     googlenet,
     mobilenet,
+    overfeat,
     resnet,
     squeezenet,
     vgg,
