@@ -342,7 +342,7 @@ def test_summary_tells_what_runs_for_a_layer(tiny):
 
 
 GENERIC = (
-    "check_do_not_raise_errors_in_init_or_set_param", "check_estimator_cloneable",
+    "check_estimator_cloneable",
     "check_estimator_repr", "check_get_params_invariance", "check_mixin_order",
     "check_no_attributes_set_in_init", "check_parameters_default_constructible",
     "check_set_params", "check_valid_tag_types",
@@ -535,7 +535,7 @@ def test_places_are_where_a_class_is(state, tmp_path):
     made["block.conv.weight"][0, 0, 1, 1] = 1
     made["block.bn.running_var"][:] = 1
     made["block.bn.weight"][:] = 1
-    made["fc.weight"][1, 0], made["fc.bias"][1] = 40, -10
+    made["fc.weight"][1, 0], made["fc.bias"][1] = 20, -12
     path = tmp_path / "red.npz"
     write_weights(path, made)
     picture = np.full((64, 96, 3), 128, np.uint8)

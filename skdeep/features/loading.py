@@ -55,7 +55,7 @@ def stream(pictures, preprocessing, batch_size=32, n_threads=None, *, indices=No
     [0 1] (2, 4, 4, 3) []
     [2] (1, 4, 4, 3) [2]
     """
-    pictures = Pictures(pictures)
+    pictures = pictures if isinstance(pictures, Pictures) else Pictures(pictures)
     order = np.arange(len(pictures)) if indices is None else np.asarray(indices, np.int64)
     if order.ndim != 1 or (len(order) and not (0 <= order.min() and order.max() < len(pictures))):
         raise ValueError(f"indices must be a sequence of numbers from 0 to {len(pictures) - 1}.")

@@ -93,11 +93,8 @@ class Pictures:
     """
 
     def __init__(self, X):
-        if isinstance(X, Pictures):
-            self._items = X._items
-        else:
-            self._items = _items(X)
-        if any(_is_file(item) for item in self._items[:1]) or _has_files(self._items):
+        self._items = X._items if isinstance(X, Pictures) else _items(X)
+        if not isinstance(self._items, np.ndarray) and any(map(_is_file, self._items)):
             _pillow()
 
     def __len__(self):
@@ -221,10 +218,6 @@ def _is_missing(item):
     return item is None or (isinstance(item, float) and item != item)
 
 
-def _has_files(items):
-    return not isinstance(items, np.ndarray) and any(map(_is_file, items))
-
-
 def _items(X):
     """A stacked array, or a list of pictures."""
     if isinstance(X, (str, os.PathLike)):
@@ -240,6 +233,11 @@ def _items(X):
                 "PIL images, paths or bytes."
             )
         X = np.asarray(X)
+        if X.dtype.kind == "S":
+            raise ValueError(
+                "X is an array of byte strings, which lose trailing zeros; pass a list of bytes, "
+                "or X.astype(str) if these are file names."
+            )
         if X.dtype.kind not in "OUT":
             return _stack(X)
         if X.ndim == 2 and X.shape[1] == 1:
@@ -445,7 +443,7 @@ def _pixels(image):
         raise ValueError(
             f"its mode {mode} has no agreed range; pass an array of floats from 0 to 1 instead"
         )
-    if mode in TRANSPARENT or "transparency" in image.info:
+    if mode in TRANSPARENT or "transparency" in image.info or _palette_alpha(image):
         straight = STRAIGHT.get(mode, mode)
         if straight != mode:
             image = image.convert(straight)
@@ -454,3 +452,7 @@ def _pixels(image):
     elif mode != "RGB":
         image = image.convert("RGB")
     return _from_array(np.asarray(image))
+
+
+def _palette_alpha(image):
+    return image.mode == "P" and image.palette is not None and image.palette.mode.endswith("A")

@@ -46,10 +46,10 @@ class Preprocessing:
     Notes
     -----
     Sizes and offsets are rounded as in torchvision's ``Resize`` and ``CenterCrop``. Bytes are
-    resized as Pillow does, bit for bit, rows first, which is the order of all its versions when the
-    shape is kept; from version 13 on it starts with the columns when a picture is squashed and they
-    shrink by clearly more than the rows, which may round a level differently. Floats from 0 to 1
-    are resized in float32, without limits to what the filters overshoot.
+    resized as Pillow does, bit for bit, always rows first. So did Pillow before version 13; since
+    then it takes the columns first when they lose more than twice as many pixels as the rows (tall
+    pictures, mostly squashed ones), which rounds some levels differently. Floats from 0 to 1 are
+    resized in float32, without limits to what the filters overshoot.
 
     Examples
     --------

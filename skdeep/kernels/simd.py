@@ -388,7 +388,7 @@ def _estimate(name, exact, doc):
 
     def typing(typingctx, a):
         def emit(context, builder, sig, args):
-            if isa.current().name != "avx512":
+            if "avx512f" not in isa.current().flags:
                 return exact(builder, args[0])
             kind = ir.FunctionType(V, [V, V, lanes])
             symbol = f"llvm.x86.avx512.{name}14.ps.512"
