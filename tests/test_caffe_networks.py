@@ -96,7 +96,7 @@ def googlenet():
         layers.append(layer("Concat", bottom, joined))
     return [
         *layers,
-        pool("pool5/7x7_s1", bottom, pool=1, global_pooling=1),
+        layer("Pooling", "pool5/7x7_s1", bottom, pool=1, global_pooling=1),
         layer("Dropout", "pool5/drop_7x7_s1", "pool5/7x7_s1", dropout_ratio=0.4),
         layer("InnerProduct", "loss3/classifier", "pool5/drop_7x7_s1", num_output=1000),
     ]
