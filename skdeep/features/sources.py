@@ -21,6 +21,7 @@ from .preprocessing import Preprocessing
 from .records import WeightsRecord, find_weights, list_weights
 
 GRAPHS = (".onnx", ".caffemodel")  # files that hold a network, not only its weights
+# By format, a function of (WeightsFile, input_shape) that gives an ImportedNetwork.
 GRAPH_READERS = {"caffemodel": from_caffe}
 KEPT = 4  # networks whose weights stay in memory
 
