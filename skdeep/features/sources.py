@@ -98,7 +98,15 @@ _weights, _extractors = Recent(1), Recent(KEPT)
 
 
 def clear_loaded():
-    """Forget all weights that this process has loaded, to free their memory."""
+    """Forget all weights that this process has loaded, to free their memory.
+
+    Transformers that hold a network keep it; the next one reads its file anew.
+
+    Examples
+    --------
+    >>> from skdeep.features import clear_loaded
+    >>> clear_loaded()
+    """
     _weights.clear()
     _extractors.clear()
 
