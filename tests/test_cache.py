@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, clone
 
 import skdeep
 from skdeep.features import FeatureCache, segments
-from skdeep.features.cache import _stores
+from skdeep.features.cache import _begun, _stores
 
 SIZE = 300
 
@@ -101,11 +101,19 @@ def test_keys_do_not_run_together(cache):
         cache.put_many([b"no key"], [np.zeros(3)])
 
 
+def test_features_of_other_versions_are_not_found(cache, monkeypatch):
+    put(cache, [1])
+    monkeypatch.setattr("skdeep.features.cache.__version__", "0.0.0")
+    _begun.cache_clear()
+    assert check(cache, [1]) == []
+    _begun.cache_clear()
+
+
 def test_nothing_is_asked_for(cache):
     assert cache.get_many([]) == [] and len(cache) == 0 and cache.nbytes == 0
     cache.put_many([], [])
     cache.clear()
-    assert not cache.location.exists()
+    assert not cache.location.exists() and cache
 
 
 @pytest.mark.parametrize("array", [np.zeros(3, int), np.zeros((1,) * 9), np.array(["a"])])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from joblib import Memory
 
+from .. import __version__
 from .segments import Store
 
 __all__ = ["FeatureCache"]
@@ -29,7 +30,7 @@ def _store(folder):
 @lru_cache(64)
 def _begun(extractor):
     """What a digest begins with, gone through once for all pictures of an extractor."""
-    text = extractor.encode()
+    text = f"{__version__} {extractor}".encode()
     return hashlib.blake2b(f"{len(text)} ".encode() + text, digest_size=32)
 
 
@@ -87,6 +88,9 @@ class FeatureCache:
     def __hash__(self):
         return hash((self.location, self.max_bytes))
 
+    def __bool__(self):
+        return True  # also when it is empty
+
     def __len__(self):
         store = _store(self.location)
         with store.lock():
@@ -137,7 +141,7 @@ class FeatureCache:
             A hash of its contents, as :meth:`Pictures.fingerprint` gives it.
         extractor : str
             All else the features depend on: the hash of the weights, layers, pooling,
-            preprocessing, precision.
+            preprocessing, precision. The version of skdeep is added.
 
         Returns
         -------
