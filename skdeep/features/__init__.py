@@ -3,6 +3,14 @@
 from .cache import FeatureCache
 from .download import FetchError, fetch
 from .fine_tuning import Pretrained, network
+from .heritage import (
+    GoogLeNetClassifier,
+    GoogLeNetTransformer,
+    OverfeatClassifier,
+    OverfeatTransformer,
+    VGG16Transformer,
+    VGG19Transformer,
+)
 from .image_classifier import ImageClassifier
 from .image_features import ImageFeatures
 from .image_loader import ImageLoader
@@ -16,6 +24,12 @@ from .records import WeightsRecord, find_weights, list_weights
 from .sources import clear_loaded
 
 __all__ = [
+    "GoogLeNetClassifier",
+    "GoogLeNetTransformer",
+    "OverfeatClassifier",
+    "OverfeatTransformer",
+    "VGG16Transformer",
+    "VGG19Transformer",
     "Architecture",
     "FeatureCache",
     "FetchError",
