@@ -2,6 +2,7 @@
 
 from ...layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Sequential
 from .architecture import register
+from .namings import TIMM_VGG
 
 FILTERS = (64, 128, 256, 512, 512)
 
@@ -63,4 +64,5 @@ for name, counts in {
             "recognition, 2015",
             points=points(counts, batch_norm),
             flattened=(("classifier.0", (512, 7, 7)),),
+            namings=(TIMM_VGG,),
         )
