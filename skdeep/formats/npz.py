@@ -43,6 +43,8 @@ def read(path):
             entries[member.removesuffix(SUFFIX)] = entry
         else:
             skipped.append(member)
+    if not entries:
+        raise FormatError(f"{path} holds no arrays; save some with numpy.savez")
 
     def load(name, entry):
         dtype, shape, order, start = entry
