@@ -50,10 +50,8 @@ def read(path):
         dtype, shape, order, start = entry
         data = np.frombuffer(archive.unpack(name + SUFFIX), np.uint8)
         if order == "C":
-            array = array_at(data, dtype, start, shape)
-        else:
-            array = array_at(data, dtype, start, shape[::-1]).T
-        return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+            return array_at(data, dtype, start, shape)
+        return array_at(data, dtype, start, shape[::-1]).T
 
     return WeightsFile("npz", Tensors(entries, load), {"skipped": skipped} if skipped else {})
 
