@@ -51,6 +51,8 @@ UNARY = {
     "erf": (ops.erf, math.erf, -3, 3),
     "exp": (ops.exp, math.exp, -3, 3),
     "expm1": (ops.expm1, math.expm1, -3, 3),
+    "hardsigmoid": (ops.hardsigmoid, lambda x: min(max(x / 6 + 0.5, 0.0), 1.0), -5, 5),
+    "hardswish": (ops.hardswish, lambda x: x * min(max(x / 6 + 0.5, 0.0), 1.0), -5, 5),
     "gelu": (ops.gelu, lambda x: x * 0.5 * math.erfc(-x / math.sqrt(2)), -4, 4),
     "leaky_relu": (lambda x: ops.leaky_relu(x, 0.1), lambda x: x if x > 0 else 0.1 * x, -2, 2),
     "leaky_relu -1": (lambda x: ops.leaky_relu(x, -1.0), abs, -2, 2),
@@ -68,6 +70,7 @@ UNARY = {
     "power -0.5": (lambda x: ops.power(x, -0.5), naive_power(-0.5), 0.3, 2),
     "power -0.75": (lambda x: ops.power(x, -0.75), naive_power(-0.75), 0.3, 2),
     "power 1.7": (lambda x: ops.power(x, 1.7), naive_power(1.7), 0.1, 3),
+    "quick_gelu": (ops.quick_gelu, lambda x: x / (1 + math.exp(-1.702 * x)), -4, 4),
     "relu": (ops.relu, lambda x: max(x, 0.0), -2, 2),
     "selu": (ops.selu, naive_selu, -3, 2),
     "sigmoid": (ops.sigmoid, lambda x: 1 / (1 + math.exp(-x)), -5, 5),
@@ -90,7 +93,7 @@ BINARY = {
 }
 
 
-def away_from(rng, shape, low, high, kinks=(-0.5, 0.0, 0.3, 1.0), distance=1e-3):
+def away_from(rng, shape, low, high, kinks=(-3.0, -0.5, 0.0, 0.3, 1.0, 3.0), distance=1e-3):
     """Uniform numbers that central differences do not carry over a kink."""
     x = rng.uniform(low, high, shape)
     for kink in kinks:

@@ -1,6 +1,24 @@
 """The architectures by name; a family of them per file, entered in NETWORKS when imported."""
 
-from . import alexnet, googlenet, mobilenet, resnet, squeezenet, vgg, vit
+from . import (
+    alexnet,
+    caffe,
+    convnext,
+    densenet,
+    efficientnet,
+    googlenet,
+    inception,
+    mnasnet,
+    mobilenet,
+    regnet,
+    overfeat,
+    resnet,
+    shufflenet,
+    squeezenet,
+    vgg,
+    vision_transformers,
+    vit,
+)
 from .architecture import NETWORKS, Architecture, find_network, random_weights
 
 __all__ = ["NETWORKS", "Architecture", "find_network", "random_weights"]

@@ -2,6 +2,7 @@
 
 from ...layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Sequential
 from .architecture import register
+from .caffe_names import CaffeNaming
 
 FILTERS = (64, 128, 256, 512, 512)
 
@@ -33,9 +34,31 @@ def vgg(counts, batch_norm=False, n_outputs=1000):
     ]
 
 
-def pools(counts, per_layer):
-    """Names of the poolings."""
-    return tuple(f"features.{per_layer * sum(counts[: k + 1]) + k}" for k in range(len(counts)))
+def points(counts, batch_norm):
+    """The first pooling, the last layer before each other one, the last pooling, and the head."""
+    per_layer = 3 if batch_norm else 2
+    pools = [per_layer * sum(counts[: k + 1]) + k for k in range(len(counts))]
+    stages = [*(pool - per_layer + batch_norm for pool in pools[2:]), pools[-1]]
+    return (
+        ("stem", f"features.{pools[0]}"),
+        *((f"stage{k}", f"features.{place}") for k, place in enumerate(stages, 1)),
+        ("pool", "flatten"),
+        ("penultimate", "classifier.3"),
+        ("logits", "classifier.6"),
+    )
+
+
+def caffe_names(counts):
+    """The authors' names of the layers without batch norm, and torchvision's."""
+    places = [sum(counts[:k]) for k in range(len(counts))]
+    return (
+        *(
+            (f"conv{k + 1}_{j + 1}", f"features.{2 * (places[k] + j) + k}")
+            for k, count in enumerate(counts)
+            for j in range(count)
+        ),
+        *((f"fc{6 + k}", f"classifier.{3 * k}") for k in range(3)),
+    )
 
 
 for name, counts in {
@@ -52,6 +75,7 @@ for name, counts in {
             batch_norm,
             paper="Simonyan & Zisserman, Very deep convolutional networks for large-scale image "
             "recognition, 2015",
-            features=(*pools(counts, 3 if batch_norm else 2), "classifier.0", "classifier.3"),
+            points=points(counts, batch_norm),
             flattened=(("classifier.0", (512, 7, 7)),),
+            namings=() if batch_norm else (CaffeNaming(caffe_names(counts)),),
         )
