@@ -389,8 +389,8 @@ def find_weights(network, weights="default"):
     weights : str, path or WeightsRecord, default="default"
         "default": the plain recipe, whose features suit other tasks best; another of the tags
         that :func:`list_weights` gives; a local file of any format, to which the network's default
-        preprocessing applies (of a file that is named as a published one, that one's); or a record
-        of your own.
+        preprocessing applies (of a file that is named as a published one, that one's; of a
+        .caffemodel that of Caffe's); or a record of your own.
 
     Returns
     -------
@@ -438,6 +438,9 @@ def find_weights(network, weights="default"):
 def _of_local_file(network, path, default):
     fitting = (r for r in WEIGHTS.values() if r.network == network and r.file == path.name)
     like = next(fitting, default)
+    if path.suffix == ".caffemodel":  # blue first, and not torchvision's levels
+        caffe = (r for r in WEIGHTS.values() if r.network == network and r.naming == "caffe")
+        like = next(caffe, like)
     if like is None:
         side = NETWORKS[network].input_shape[:2] if network in NETWORKS else (224, 224)
         like = WeightsRecord(network, "", preprocessing=Preprocessing(crop=side))

@@ -329,8 +329,10 @@ def find_network(name):
     Parameters
     ----------
     name : str
-        "alexnet", "googlenet", "mobilenet_v2", "resnet18" (34, 50, 101, 152), "squeezenet1_0",
-        "squeezenet1_1", "vgg11" (13, 16, 19) or "vgg11_bn" and so on, with batch norm, "vit_b_16".
+        "alexnet", "bvlc_alexnet", "bvlc_googlenet", "caffenet" (of Caffe), "googlenet",
+        "mobilenet_v2", "overfeat_small", "overfeat_large", "resnet18" (34, 50, 101, 152),
+        "squeezenet1_0", "squeezenet1_1", "vgg11" (13, 16, 19) or "vgg11_bn" and so on, with
+        batch norm, "vit_b_16".
 
     Returns
     -------
