@@ -1,6 +1,7 @@
 """Pretrained networks for pictures: transformers, classifiers, layers, and where weights are."""
 
 from .cache import FeatureCache
+from .caffe_network import from_caffe
 from .download import FetchError, fetch
 from .fine_tuning import Pretrained, network
 from .heritage import (
@@ -15,6 +16,7 @@ from .image_classifier import ImageClassifier
 from .image_features import ImageFeatures
 from .image_loader import ImageLoader
 from .image_localizer import ImageLocalizer, Location
+from .imported import ImportedNetwork
 from .labels import labels
 from .loading import stream
 from .networks import Architecture, find_network, random_weights
@@ -37,6 +39,7 @@ __all__ = [
     "ImageFeatures",
     "ImageLoader",
     "ImageLocalizer",
+    "ImportedNetwork",
     "Location",
     "PictureError",
     "Pictures",
@@ -47,6 +50,7 @@ __all__ = [
     "fetch",
     "find_network",
     "find_weights",
+    "from_caffe",
     "labels",
     "list_weights",
     "network",
