@@ -1,11 +1,11 @@
 """Normalisation layers."""
 
 from .. import ops
-from .._validation import FLAG, NUMBER, POSITIVE, SHARE
+from .._validation import COUNT, FLAG, NOT_NEGATIVE, NUMBER, POSITIVE, SHARE
 from .activation import activate
 from .base import Layer, current_trace
 
-__all__ = ["BatchNorm", "LayerNorm", "LayerScale"]
+__all__ = ["BatchNorm", "LayerNorm", "LayerScale", "LocalResponseNorm"]
 
 
 class BatchNorm(Layer):
@@ -100,6 +100,44 @@ class LayerNorm(Layer):
         gamma = self.parameter("gamma", x.shape[-1:], "ones")
         beta = self.parameter("beta", x.shape[-1:], "zeros")
         return activate(ops.layer_norm(x, gamma, beta, self.epsilon), self.activation)
+
+
+class LocalResponseNorm(Layer):
+    """Divide every number by its neighbouring channels: x / (k + alpha mean(x ** 2)) ** beta.
+
+    Networks before batch norm had it. The mean is over ``size`` channels around each, with zeros
+    beyond the first and the last. Nothing is learnt.
+
+    Parameters
+    ----------
+    size : int, default=5
+    alpha : float, default=1e-4
+    beta : float, default=0.75
+    k : float, default=1.0
+
+    References
+    ----------
+    Krizhevsky, Sutskever & Hinton, ImageNet classification with deep convolutional neural
+    networks, 2012.
+
+    Examples
+    --------
+    >>> from skdeep.layers import LocalResponseNorm
+    >>> LocalResponseNorm(alpha=2e-5)
+    LocalResponseNorm(alpha=2e-05)
+    """
+
+    _rules = {"size": COUNT, "alpha": NOT_NEGATIVE, "beta": NOT_NEGATIVE, "k": POSITIVE}
+
+    def __init__(self, size=5, alpha=1e-4, beta=0.75, k=1.0):
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.k = k
+
+    def forward(self, x):
+        """Same shape as the input."""
+        return ops.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
 
 
 class LayerScale(Layer):

@@ -171,6 +171,7 @@ def moving(feed):
         ops.pad2d(images, (1, 0, 2, 1), value=3.0),
         *_gradients(feed, ops.pad2d(images, (0, 1, 1, 0)), images),
         ops.transpose2d(x),
+        ops.shuffle_channels(ops.transpose2d(x), 3),
         ops.gather_rows(x, index),
         ops.gather_rows(numbers, index),
     ]
@@ -195,7 +196,9 @@ def optimizers(feed):
     outputs = []
     for update in (AdamUpdate, MomentumUpdate, RMSpropUpdate):
         slots = [feed(np.abs(feed.rng.normal(size=20))) for _ in range(update.slots)]
-        outputs.append(update(feed.normal(20), g, *slots, registers, scale).output)
+        penalties = ((2, 7, 0.1), (12, 8, 0.3))
+        step = update(feed.normal(20), g, *slots, registers, scale, penalties=penalties)
+        outputs.append(step.output)
     return outputs
 
 
