@@ -76,11 +76,13 @@ def pool(x, kind, kernel_size, stride, pad, ceil_mode):
     """
     if x.ndim != 4:
         raise ValueError(f"pooling needs maps, got shape {x.shape}")
-    size = x.shape[1:3] if kernel_size is None else kernel_size
-    for length, taps, step, edge in zip(x.shape[1:3], size, stride, pad):
-        room = length + 2 * edge - taps
-        if ceil_mode and edge == 0 and room % step and (room // step + 1) * step >= length:
+    size = list(x.shape[1:3] if kernel_size is None else kernel_size)
+    for axis, (length, step, edge) in enumerate(zip(x.shape[1:3], stride, pad)):
+        room = length + 2 * edge - size[axis]
+        if ceil_mode and edge == 0 and room % step and (room // step + 1) * step >= length > 0:
             raise ValueError(f"windows of {size} every {stride} pixels lie outside {x.shape[1:3]}")
+        if ceil_mode and -step < room < 0:
+            size[axis] += room  # one window, which hangs over on both sides
     if kind == "MAX":
         return ops.max_pool2d(x, size, stride, pad, ceil_mode)
     return ops.average_pool2d(x, size, stride, pad, ceil_mode, count_include_pad=True)

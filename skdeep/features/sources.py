@@ -12,6 +12,7 @@ import numpy as np
 
 from ..formats import read_weights
 from ..layers.network import Network
+from .caffe_network import from_caffe
 from .download import fetch
 from .extraction import Extractor, digest_of
 from .labels import labels
@@ -20,7 +21,8 @@ from .preprocessing import Preprocessing
 from .records import WeightsRecord, find_weights, list_weights
 
 GRAPHS = (".onnx", ".caffemodel")  # files that hold a network, not only its weights
-GRAPH_READERS = {}  # format -> function of (WeightsFile, input_shape) that gives an ImportedNetwork
+# By format, a function of (WeightsFile, input_shape) that gives an ImportedNetwork.
+GRAPH_READERS = {"caffemodel": from_caffe}
 KEPT = 4  # networks whose weights stay in memory
 
 

@@ -171,6 +171,7 @@ def moving(feed):
         ops.pad2d(images, (1, 0, 2, 1), value=3.0),
         *_gradients(feed, ops.pad2d(images, (0, 1, 1, 0)), images),
         ops.transpose2d(x),
+        ops.shuffle_channels(ops.transpose2d(x), 3),
         ops.gather_rows(x, index),
         ops.gather_rows(numbers, index),
     ]

@@ -2,10 +2,18 @@
 
 from . import (
     alexnet,
+    caffe,
     convnext,
+    densenet,
+    efficientnet,
     googlenet,
+    inception,
+    mnasnet,
     mobilenet,
+    regnet,
+    overfeat,
     resnet,
+    shufflenet,
     squeezenet,
     vgg,
     vision_transformers,
