@@ -390,7 +390,7 @@ def find_weights(network, weights="default"):
         "default": the plain recipe, whose features suit other tasks best; another of the tags
         that :func:`list_weights` gives ("IMAGENET1K_V2" is "V2"); a local file of any format, to
         which the network's default preprocessing applies (to a file that is named as a published
-        one, that one's); or a record of your own.
+        one, that one's; to a .caffemodel that of Caffe's); or a record of your own.
 
     Returns
     -------
@@ -441,6 +441,9 @@ def _of_local_file(network, path, default):
     refuse_name(path.name)
     fitting = (r for r in WEIGHTS.values() if r.network == network and r.file == path.name)
     like = next(fitting, default)
+    if path.suffix == ".caffemodel":  # blue first, and not torchvision's levels
+        caffe = (r for r in WEIGHTS.values() if r.network == network and r.naming == "caffe")
+        like = next(caffe, like)
     if like is None:
         side = NETWORKS[network].input_shape[:2] if network in NETWORKS else (224, 224)
         like = WeightsRecord(network, "", preprocessing=Preprocessing(crop=side))
