@@ -13,7 +13,7 @@ import common
 
 NAME = "maths"
 SIZE = 65536
-FADING = ("gelu", "silu", "mish")  # their errors are in units of the argument
+FADING = ("gelu", "quick_gelu", "silu", "mish")  # their errors are in units of the argument
 SPREAD = 3.0  # standard deviation of the arguments
 BLOCK = 0.02  # seconds of one measurement, about
 ROWS = [(4096, 10), (256, 1000)]
@@ -43,6 +43,11 @@ def functions():
         special.expit(x, out=out)
         return np.multiply(out, x, out=out)
 
+    def quick_gelu(x, out):
+        np.multiply(x, np.float32(1.702), out=out)
+        special.expit(out, out=out)
+        return np.multiply(out, x, out=out)
+
     def exact_mish(x):
         w = np.exp(np.minimum(x, 40))
         n = w * (w + 2)
@@ -57,6 +62,7 @@ def functions():
         "sigmoid": (special.expit, special.expit, False),
         "erf": (special.erf, special.erf, False),
         "gelu": (gelu, lambda x: x * special.ndtr(x), False),
+        "quick_gelu": (quick_gelu, lambda x: x * special.expit(1.702 * x), False),
         "silu": (silu, lambda x: x * special.expit(x), False),
         "softplus": (softplus, lambda x: np.logaddexp(0.0, x), False),
         "mish": (mish, exact_mish, False),

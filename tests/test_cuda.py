@@ -29,6 +29,7 @@ CPU_ONLY = {
     "conv",
     "depthwise",
     "layer_norm",
+    "local_response_norm",
     "normalization",
     "pool",
     "sparse",

@@ -51,16 +51,23 @@ def test_many_axes():
     check_op(dense, [normal(rng, 3, 2, 5, 6), normal(rng, 6, 17), normal(rng, 17)], naive)
 
 
+FOLLOWING = {
+    "gelu": lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2,
+    "quick_gelu": lambda v: v / (1 + math.exp(-1.702 * v)),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
 @pytest.mark.parametrize("n, f", [(1, 3), (9, 40), (40, 129)])
-def test_gelu_follows_in_the_kernel(n, f):
+def test_an_activation_follows_in_the_kernel(n, f, name):
     rng = np.random.default_rng(1)
 
     def build(x, w, b, residual):
-        return Dense(x, w, PackDense(w).output, b, residual, gelu=True).output
+        return Dense(x, w, PackDense(w).output, b, residual, after=name).output
 
     def naive(x, w, b, residual):
         z = naive_dense(x, w, b) + residual
-        return np.vectorize(lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2)(z)
+        return np.vectorize(FOLLOWING[name])(z)
 
     arrays = [normal(rng, n, 7), normal(rng, 7, f), normal(rng, f), normal(rng, n, f)]
     check_op(build, arrays, naive, wrt=[])

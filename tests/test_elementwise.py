@@ -68,6 +68,7 @@ UNARY = {
     "power -0.5": (lambda x: ops.power(x, -0.5), naive_power(-0.5), 0.3, 2),
     "power -0.75": (lambda x: ops.power(x, -0.75), naive_power(-0.75), 0.3, 2),
     "power 1.7": (lambda x: ops.power(x, 1.7), naive_power(1.7), 0.1, 3),
+    "quick_gelu": (ops.quick_gelu, lambda x: x / (1 + math.exp(-1.702 * x)), -4, 4),
     "relu": (ops.relu, lambda x: max(x, 0.0), -2, 2),
     "selu": (ops.selu, naive_selu, -3, 2),
     "sigmoid": (ops.sigmoid, lambda x: 1 / (1 + math.exp(-x)), -5, 5),

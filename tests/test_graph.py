@@ -11,7 +11,7 @@ from skdeep.graph.op import topological
 from skdeep.graph.passes import optimize, rewrite, split_static
 from skdeep.graph.plan import SLACK, plan_arena, storage
 from skdeep.graph.program import evaluate
-from skdeep.layers import Activation, BatchNorm, Conv2D, Dense, Residual
+from skdeep.layers import Activation, BatchNorm, Conv2D, Dense, LayerScale, Residual
 from skdeep.layers.network import Network
 
 RNG = np.random.RandomState(0)
@@ -185,12 +185,18 @@ FUSED = [
         ["Conv2D"],
     ),
     ([Dense(6, "gelu")], (4, 7), ["Dense"]),
+    ([Dense(6, "quick_gelu")], (4, 7), ["Dense"]),
     (
         [Residual([Dense(6, "gelu", flatten=False), Dense(4, flatten=False)])],
         (2, 3, 4),
         ["Dense", "Dense"],
     ),
     ([Conv2D(5, 3, "gelu")], (2, 6, 6, 3), ["Conv2D", "Gelu"]),
+    ([Dense(6), LayerScale(0.3)], (4, 7), ["Dense"]),
+    ([Conv2D(5, 3, use_bias=False), LayerScale(0.3, "relu")], (2, 6, 6, 3), ["Conv2D"]),
+    ([Conv2D(6, 3, groups=6), LayerScale(0.3)], (2, 6, 6, 6), ["DepthwiseConv2D"]),
+    ([Residual([Dense(7, "tanh"), Dense(7), LayerScale(0.3)])], (4, 7), ["Dense", "Tanh", "Dense"]),
+    ([Dense(6, "relu"), LayerScale(0.3)], (4, 7), ["Dense", "Multiply"]),
     ([Dense(6, "tanh"), Dense(4, "relu")], (4, 7), ["Dense", "Tanh", "Dense"]),
     ([Conv2D(5, 3, "relu"), BatchNorm()], (2, 6, 6, 3), ["Conv2D", "BatchNorm"]),
 ]

@@ -28,7 +28,9 @@ from skdeep.layers import (
     Initializer,
     Layer,
     LayerNorm,
+    LayerScale,
     LeCun,
+    LocalResponseNorm,
     MaxPool2D,
     MultiHeadAttention,
     Orthogonal,
@@ -38,6 +40,7 @@ from skdeep.layers import (
     SelectToken,
     Sequential,
     TokenEmbedding,
+    TokenMap,
 )
 from skdeep.layers.activation import ACTIVATIONS
 from skdeep.layers.initializers import INITIALIZERS
@@ -63,6 +66,7 @@ NAIVE = {
     "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
     "selu": lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(x)),
     "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
     "silu": lambda x: x / (1 + np.exp(-x)),
     "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
     "tanh": np.tanh,
@@ -114,6 +118,11 @@ def naive_norm(x, w, training):
 def naive_layer_norm(x, w):
     mean, var = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
     return (x - mean) / np.sqrt(var + 1e-5) * w["gamma"] + w["beta"]
+
+
+def naive_local_response_norm(x):
+    squares = np.pad(x**2, [(0, 0)] * (x.ndim - 1) + [(1, 1)])
+    return x / (1 + 0.1 * (squares[..., :-2] + squares[..., 1:-1] + squares[..., 2:])) ** 0.75
 
 
 def naive_attention(x, w, heads):
@@ -182,6 +191,13 @@ CASES = [
             (3, 3), (1, 1), np.nanmean,
         ),
     ),  # fmt: skip
+    (
+        AveragePool2D(3, stride=1, padding=1, count_include_pad=True),
+        IMAGES,
+        lambda x, w, t: naive_pool(
+            np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), (3, 3), (1, 1), np.mean
+        ),
+    ),
     (GlobalAveragePool2D(), IMAGES, lambda x, w, t: x.mean(axis=(1, 2))),
     (GlobalMaxPool2D(), IMAGES, lambda x, w, t: x.max(axis=(1, 2))),
     (Flatten(), IMAGES, lambda x, w, t: x.reshape(len(x), -1)),
@@ -193,10 +209,15 @@ CASES = [
     (Dense(4, flatten=False), TOKENS, lambda x, w, t: x @ w["W"] + w["b"]),
     (LayerNorm(), ROWS, lambda x, w, t: naive_layer_norm(x, w)),
     (LayerNorm("tanh"), TOKENS, lambda x, w, t: np.tanh(naive_layer_norm(x, w))),
+    (LocalResponseNorm(3, 0.3), IMAGES, lambda x, w, t: naive_local_response_norm(x)),
     (MultiHeadAttention(3), TOKENS, lambda x, w, t: naive_attention(x, w, 3)),
     (MultiHeadAttention(1, use_bias=False), TOKENS, lambda x, w, t: naive_attention(x, w, 1)),
     (TokenEmbedding(), IMAGES, lambda x, w, t: naive_tokens(x, w)),
     (TokenEmbedding(False), TOKENS, lambda x, w, t: naive_tokens(x, w)),
+    (LayerScale(0.5), ROWS, lambda x, w, t: x * w["scale"]),
+    (LayerScale(0.5, "tanh"), IMAGES, lambda x, w, t: np.tanh(x * w["scale"])),
+    (TokenMap(), TOKENS, lambda x, w, t: x[:, 1:].reshape(2, 2, 2, 6)),
+    (TokenMap(1, first=2), TOKENS, lambda x, w, t: x[:, 2:].reshape(2, 1, 3, 6)),
     (SelectToken(), TOKENS, lambda x, w, t: x[:, 0]),
     (SelectToken(3), TOKENS, lambda x, w, t: x[:, 3]),
     (Activation("leaky_relu", alpha=0.3), ROWS, lambda x, w, t: np.where(x > 0, x, 0.3 * x)),

@@ -1,5 +1,6 @@
 """``python -m skdeep``: its commands, its messages, its pictures."""
 
+import hashlib
 import os
 import pkgutil
 import re
@@ -107,7 +108,7 @@ def test_confusion_matrix_shows_counts_and_marks_mistakes():
     "arguments, message",
     [
         (["wramup"], "unknown command 'wramup'; did you mean 'warmup'?"),
-        (["zzz"], "unknown command 'zzz'; There are digits, versions, warmup"),
+        (["zzz"], "unknown command 'zzz'; There are digits, fetch, versions, warmup"),
         (["versions", "--quick"], "--quick does not go with 'versions'"),
         (["warmup", "--output", "x"], "--output does not go with 'warmup', only with digits"),
         (["--n-jobs", "0"], "neither positive nor -1"),
@@ -271,3 +272,55 @@ def test_warmup_knows_every_kernel():
             import_module(f"skdeep.kernels.{module.name}")
     assert set(compiler.KERNELS) <= set(warmup.compilable()) == known
     assert {"run_serial", "run_steps", "blocks_parallel"} <= known
+
+
+# -- fetch ----------------------------------------------------------------------------------------
+
+
+def test_fetch_finds_or_says_what_is_missing(tmp_path, monkeypatch, capsys):
+    from skdeep.features import records
+
+    source = tmp_path / "net.pth"
+    source.write_bytes(b"weights")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("SKDEEP_OFFLINE", raising=False)
+    sha256 = "9a129da4f5c9e9e9a9d33c61a1b1ea2f2ec16a7b1fba8c6e2e45a5e8f8ef1ad6"
+    wrong = records.WeightsRecord("resnet18", "wrong", source.as_uri(), sha256=sha256)
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    right = records.WeightsRecord("resnet18", "right", source.as_uri(), sha256=sha256, licence="L")
+    for record in (wrong, right):
+        monkeypatch.setitem(records.WEIGHTS, ("resnet18", record.tag), record)
+    home = str(tmp_path / "home")
+    assert main(["fetch", "resnet18", "--weights", "right", "--home", home]) == 0
+    out, err = capsys.readouterr()
+    assert out.strip() == str(tmp_path / "home" / "weights" / "net.pth") and "licence: L" in err
+    monkeypatch.setenv("SKDEEP_HOME", str(tmp_path / "other"))
+    assert main(["fetch", "resnet18", "--weights", "wrong"]) == 1
+    assert sha256 in capsys.readouterr().err
+    assert main(["fetch", "resnet18", "--weights", "V7"]) == 1
+    assert "no weights 'V7'" in capsys.readouterr().err
+    monkeypatch.setenv("SKDEEP_OFFLINE", "1")
+    assert main(["fetch", "resnet18"]) == 1
+    assert "resnet18-f37072fd.pth" in capsys.readouterr().err
+
+
+def test_fetch_lists_all(capsys):
+    from skdeep.features import list_weights
+
+    assert main(["fetch", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(list_weights())
+    assert any(
+        re.match(r"resnet50 +V1 +103  imagenet_top1 76.13 +torchvision; BSD", x) for x in lines
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["fetch"], ["fetch", "resnet18", "--list"], ["digits", "resnet18"], ["warmup", "--list"]],
+)
+def test_fetch_and_others_keep_to_their_arguments(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2 and "error" in capsys.readouterr().err

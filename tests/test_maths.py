@@ -75,6 +75,7 @@ def exact_mish(x):
 
 FADING = {
     "gelu": lambda x: x * special.ndtr(x),
+    "quick_gelu": lambda x: x * special.expit(1.702 * x),
     "silu": lambda x: x * special.expit(x),
     "mish": exact_mish,
 }

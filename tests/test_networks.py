@@ -338,6 +338,12 @@ def test_every_fused_layer(case):
 
 PUBLISHED = {  # numbers of trained parameters, from torchvision's documentation
     "alexnet": 61100840,
+    "clip_vit_b_32": 87849216,
+    "convnext_small": 50223688,
+    "convnext_tiny": 28589128,
+    # The authors' files hold positions of 518 px and a token for masks: 22056576 and 86580480.
+    "dinov2_vitb14": 86580480 - (37**2 - 16**2 + 1) * 768,
+    "dinov2_vits14": 22056576 - (37**2 - 16**2 + 1) * 384,
     "googlenet": 6624904,
     "mobilenet_v2": 3504872,
     "resnet18": 11689512,
@@ -356,12 +362,16 @@ PUBLISHED = {  # numbers of trained parameters, from torchvision's documentation
     "vgg19": 143667240,
     "vgg19_bn": 143678248,
     "vit_b_16": 86567656,
+    "vit_s_16": 22050664,
 }
+
+
+POINTS = ("stem", "stage1", "stage2", "stage3", "stage4", "pool", "penultimate", "logits")
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_facts(name):
-    """As many parameters as published, an output of the promised size, features that exist."""
+    """As many parameters as published, an output of the promised size, points that exist."""
     architecture = NETWORKS[name]
     network = architecture.network()
     assert architecture.name == name
@@ -369,7 +379,17 @@ def test_facts(name):
     assert count == PUBLISHED[name]
     shapes = network.probe()
     assert shapes[network.names[-1]] == (architecture.n_outputs,)
-    assert set(architecture.features) <= set(shapes)
+    places = [list(shapes).index(layer) for _, layer in architecture.points]
+    assert places == sorted(places)
+    names = [point for point, _ in architecture.points]
+    assert names == [point for point in POINTS if point in names]
+    assert {"stem", "stage3", "pool", "penultimate"} <= set(names)
+    assert "logits" in names or name.startswith("dinov2")
+    for point, layer in architecture.points:
+        if point.startswith("stage") and len(shapes[layer]) == 3:
+            stride = 4 << (int(point[-1]) - 1)
+            for size, count in zip(architecture.input_shape, shapes[layer][:2]):
+                assert size // stride - 2 <= count <= size // stride + 1, point
     assert len(architecture.paper) > 20
     again = pickle.loads(pickle.dumps(architecture))
     assert list(again.network().parameters.by_name) == list(network.parameters.by_name)
@@ -439,7 +459,13 @@ def small_net():
 
 def test_a_flattened_map_is_read_channels_first_elsewhere():
     architecture = Architecture(
-        "small", small_net, "none", ("conv",), (2, 3, 4), 7, flattened=(("fc", (5, 2, 3)),)
+        "small",
+        small_net,
+        "none",
+        (("logits", "fc"),),
+        (2, 3, 4),
+        7,
+        flattened=(("fc", (5, 2, 3)),),
     )
     weights = random_weights(architecture.network())
     state = architecture.to_torchvision(weights)

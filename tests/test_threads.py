@@ -58,10 +58,10 @@ def parallel_runs(monkeypatch):
 
         return call
 
-    def steps(*args, team):
+    def steps(*args, team, **options):
         if team > 1:
             entered.append("steps")
-        return alone(*args, team=team)
+        return alone(*args, team=team, **options)
 
     alone = runner.steps
     monkeypatch.setattr(runner, "steps", steps)
@@ -99,6 +99,25 @@ def test_a_team_does_every_tile_once(team):
     assert runner.steps(table, *arguments, team=team) == steps
     assert all((count == steps).all() for count in counts)
     assert (losses == 0).all()
+
+
+@pytest.mark.parametrize("team", [1, 2])
+@pytest.mark.parametrize("flush", [False, True])
+def test_tiny_numbers_are_zero_while_training(team, flush):
+    """Below the normal numbers there is nothing, in all threads; afterwards it is as before."""
+    tiles, tiny = 32, np.float32(1e-39)
+    zero, half = np.zeros(1, np.float32), np.full(1, 0.5, np.float32)
+    weights = np.full(tiles * CHUNK, tiny)
+    gradient, partial = np.zeros_like(weights), np.zeros(tiles, np.float32)
+    table = np.zeros((1, runner.HEADER + 6), np.int64)
+    table[0, :3] = KERNELS["penalty"].address, tiles, 1
+    table[0, 4:9] = [a.ctypes.data for a in (weights, gradient, partial, zero, half)]
+    table[0, 9] = weights.size
+    nothing, loss, losses = np.zeros((1, 0), np.int32), np.zeros(1, np.float32), np.ones(1)
+    arguments = (nothing[0], nothing, nothing[0], nothing, loss, losses)
+    assert runner.steps(table, *arguments, team=team, flush=flush) == 1
+    assert (gradient == (0 if flush and runner.X86 else tiny)).all()
+    assert (weights * np.float32(1) == tiny).all()
 
 
 def test_lbfgs_and_validation_give_the_same_bits():

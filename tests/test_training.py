@@ -18,7 +18,7 @@ from skdeep.graph.differentiate import gradients
 from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
 from skdeep.layers import BatchNorm, Dense, Dropout
-from skdeep.ops.optimizers import AdamUpdate
+from skdeep.ops.optimizers import AdamUpdate, MomentumUpdate, Penalty, RMSpropUpdate
 from skdeep.training import (
     LBFGS,
     SGD,
@@ -430,3 +430,36 @@ def test_adam_is_exact_to_a_few_units_of_rounding_for_gradients_of_any_size():
     visible = np.abs(g) > 1e-17  # float32 squares of smaller ones vanish, beside epsilon too
     np.testing.assert_allclose(w[visible], expected[visible], rtol=6e-7)
     np.testing.assert_allclose(w[~visible], expected[~visible], atol=1e-9)
+
+
+@pytest.mark.parametrize("update", [AdamUpdate, MomentumUpdate, RMSpropUpdate])
+def test_a_step_adds_the_gradient_of_its_penalties(update):
+    """As if :class:`Penalty` had, over parts of one and of several tiles and what lies between."""
+    rng = np.random.default_rng(0)
+    n, parts = 21000, ((16, 9000, 0.3), (9100, 5000, 0.7), (20000, 1000, 1e-3))
+    arrays = [rng.standard_normal(n).astype(np.float32) for _ in range(2 + update.slots)]
+    arrays[2:] = [np.abs(a) for a in arrays[2:]]
+    registers = np.zeros(16, np.int32)
+    registers[2:7] = np.array([0.1, 0.9, 0.8, 0.7, 0.01], np.float32).view(np.int32)
+    leaves, settings = [Tensor((n,)) for _ in arrays], Tensor((16,), "int32")
+    one, two = [a.copy() for a in arrays], [a.copy() for a in arrays]
+    done = update(*leaves, settings, None, penalties=parts).output
+    feeds = {**dict(zip(leaves, one)), settings: registers}
+    (values,) = evaluate([done], feeds, guard=False)
+
+    for offset, size, l2 in parts:
+        w, g = Tensor((size,)), Tensor((size,))
+        part = slice(offset, offset + size)
+        added = two[1][part].copy()
+        evaluate([Penalty(w, g, l1=0.0, l2=l2).output], {w: two[0][part], g: added}, guard=False)
+        two[1][part] = added
+    plain = update(*leaves, settings, None).output
+    evaluate([plain], {**dict(zip(leaves, two)), settings: registers}, guard=False)
+
+    for a, b in zip(one[:1] + one[2:], two[:1] + two[2:]):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(one[1], arrays[1])
+    expected = sum(
+        l2 * np.sum(arrays[0][o : o + size].astype(np.float64) ** 2) for o, size, l2 in parts
+    )
+    assert values.sum(dtype=np.float64) == pytest.approx(expected, rel=1e-5)

@@ -1,4 +1,4 @@
-"""The command line: ``python -m skdeep [digits | versions | warmup]``."""
+"""The command line: ``python -m skdeep [digits | fetch | versions | warmup]``."""
 
 import argparse
 import signal
@@ -8,10 +8,20 @@ from difflib import get_close_matches
 
 COMMANDS = {
     "digits": "search models on scikit-learn's digits, compare them, draw (the default)",
+    "fetch": "get the weights of a network (fetch NAME), or list them (fetch --list)",
     "versions": "print versions, the CPU and the code paths in use",
     "warmup": "compile all kernels ahead of time, once for this machine",
 }
-OPTIONS = {"output": "digits", "quick": "digits", "seed": "digits", "n_jobs": "digits, warmup"}
+OPTIONS = {
+    "output": "digits",
+    "quick": "digits",
+    "seed": "digits",
+    "n_jobs": "digits, warmup",
+    "name": "fetch",
+    "list": "fetch",
+    "weights": "fetch",
+    "home": "fetch",
+}
 
 
 class Stopped(BaseException):
@@ -29,8 +39,8 @@ def main(argv=None):
     Returns
     -------
     int
-        Exit status: 0, 1 when kernels could not be compiled or kept, 2 for a wrong command line or
-        an output folder that cannot be written to, 130 after Ctrl-C.
+        Exit status: 0, 1 when kernels could not be compiled or kept, or weights not be had, 2 for a
+        wrong command line or an output folder that cannot be written to, 130 after Ctrl-C.
     """
     options = _parse(argv)
     try:
@@ -51,6 +61,10 @@ def _run(options):
         from .warmup import warmup
 
         return warmup(options.n_jobs)
+    if options.command == "fetch":
+        from .fetch import fetch_weights
+
+        return fetch_weights(options.name, options.weights, options.home)
     from .digits import run, writable_folder
 
     try:
@@ -75,6 +89,7 @@ def _parse(argv):
         allow_abbrev=False,
     )
     parser.add_argument("command", nargs="?", default="digits", metavar="command", help="see below")
+    parser.add_argument("name", nargs="?", help="of a network, after fetch")
     parser.add_argument("--output", metavar="FOLDER", help="where digits puts its pictures (.)")
     parser.add_argument(
         "--quick", action="store_true", default=None, help="a smaller digits search"
@@ -83,6 +98,11 @@ def _parse(argv):
     parser.add_argument(
         "--n-jobs", type=_n_jobs, help="processes of digits and warmup (one per core, at most 4)"
     )
+    parser.add_argument("--list", action="store_true", default=None, help="of weights to fetch")
+    parser.add_argument("--weights", metavar="TAG", help="which to fetch (default)")
+    parser.add_argument(
+        "--home", metavar="DIR", help="where to fetch to (SKDEEP_HOME, else ~/skdeep_data)"
+    )
     options = parser.parse_args(argv)
     if options.command not in COMMANDS:
         close = get_close_matches(options.command, COMMANDS, n=1)
@@ -90,8 +110,10 @@ def _parse(argv):
         parser.error(f"unknown command {options.command!r}; {hint}There are {', '.join(COMMANDS)}.")
     for name, commands in OPTIONS.items():
         if getattr(options, name) is not None and options.command not in commands:
-            flag = "--" + name.replace("_", "-")
+            flag = repr(options.name) if name == "name" else "--" + name.replace("_", "-")
             parser.error(f"{flag} does not go with {options.command!r}, only with {commands}.")
+    if options.command == "fetch" and bool(options.name) == bool(options.list):
+        parser.error("fetch needs either the NAME of a network or --list.")
     return options
 
 

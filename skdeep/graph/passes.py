@@ -46,6 +46,8 @@ _INFINITY = float("inf")
 # (x, w, bias) where weights are not packed.
 PACKED, PLAIN = ("Dense", "Conv2D"), ("DepthwiseConv2D",)
 RESIDUAL = 4
+# Activations that operations with the attribute ``after`` take, and their names there.
+FOLLOWING = {"Gelu": "gelu", "QuickGelu": "quick_gelu"}
 # Operations whose last input may be a mask: the result is zero where it is not positive.
 MASKED = ("DenseGradX", "Conv2DGradX", "DepthwiseGradX")
 
@@ -54,23 +56,20 @@ def _is_unclamped(op, kinds):
     if op is None or type(op).__name__ not in kinds:
         return False
     limited = op.low > -_INFINITY or op.high < _INFINITY
-    return not limited and not op.attributes.get("gelu")
-
-
-def _takes_gelu(op):
-    return "gelu" in op.attributes
+    return not limited and not op.attributes.get("after")
 
 
 def fuse_activation(op, inputs, uses):
-    """Relu, Clip (or Gelu) after a linear operation nobody else reads is computed in its kernel."""
+    """An activation after a linear operation nobody else reads is computed in its kernel."""
     kind = type(op).__name__
-    if kind not in ("Relu", "Clip", "Gelu") or uses(op.inputs[0]) != 1:
+    if kind not in ("Relu", "Clip", *FOLLOWING) or uses(op.inputs[0]) != 1:
         return None
     source = inputs[0].op
     if not _is_unclamped(source, PACKED + PLAIN):
         return None
-    if kind == "Gelu":
-        return source.like(*source.inputs, gelu=True).outputs if _takes_gelu(source) else None
+    if kind in FOLLOWING:
+        fits = "after" in source.attributes
+        return source.like(*source.inputs, after=FOLLOWING[kind]).outputs if fits else None
     limits = {"low": 0.0} if kind == "Relu" else {"low": op.low, "high": op.high}
     return source.like(*source.inputs, **limits).outputs
 
@@ -163,6 +162,30 @@ def fold_batch_norm(op, inputs, uses):
         return None
     folded = type(packed.op)(w * scale, **packed.op.attributes).output
     return source.like(x, w, folded, shift(bias), None).outputs
+
+
+def fold_scale(op, inputs, uses):
+    """A learnt factor per channel after a linear operation becomes part of weights and bias."""
+    if type(op).__name__ != "Multiply":
+        return None
+    for k in (0, 1):
+        source, scale = inputs[k].op, inputs[1 - k]
+        if (
+            uses(op.inputs[k]) != 1
+            or not _is_unclamped(source, PACKED + PLAIN)
+            or scale.op is not None
+            or scale.role not in STATIC_ROLES
+            or scale.shape != op.output.shape[-1:]
+        ):
+            continue
+        if type(source).__name__ in PLAIN:
+            x, w, bias = source.inputs
+            return source.like(x, w * scale, bias and bias * scale).outputs
+        x, w, packed, bias, residual = source.inputs
+        if residual is None:
+            folded = type(packed.op)(w * scale, **packed.op.attributes).output
+            return source.like(x, w, folded, bias and bias * scale, None).outputs
+    return None
 
 
 def fuse_residual(op, inputs, uses):
@@ -268,9 +291,9 @@ def fuse_norm(outputs):
 
 
 def optimize(outputs, training):
-    """All fusing passes, in order; batch norm is folded for inference only."""
+    """All fusing passes, in order; batch norm and scales are folded for inference only."""
     if not training:
-        outputs = rewrite(outputs, fold_batch_norm)
+        outputs = rewrite(rewrite(outputs, fold_batch_norm), fold_scale)
     else:
         outputs = rewrite(fuse_norm(outputs), fuse_pool)
     outputs = rewrite(outputs, fuse_residual)

@@ -8,6 +8,7 @@ from .maths import erf, exp, expm1, minimum, sigmoid, softplus, tanh, where
 f = np.float32
 ZERO, HALF, ONE, TWO, FOUR, TWENTY = f(0), f(0.5), f(1), f(2), f(4), f(20)
 SQRT_HALF, ONE_OVER_SQRT_TWO_PI = f(0.5**0.5), f(1 / (2 * np.pi) ** 0.5)
+QUICK = f(1.702)
 SELU_ALPHA, SELU_SCALE = f(1.6732632423543772), f(1.0507009873554805)
 
 
@@ -87,6 +88,17 @@ def gelu_grad(dy, x):
     return dy * (HALF + HALF * erf(x * SQRT_HALF) + x * density)
 
 
+def quick_gelu(x):
+    """x sigmoid(1.702 x)."""
+    return x * sigmoid(x * QUICK)
+
+
+def quick_gelu_grad(dy, x):
+    """s + 1.702 x s (1 - s) with s = sigmoid(1.702 x)."""
+    s = sigmoid(x * QUICK)
+    return dy * (s + x * QUICK * s * (ONE - s))
+
+
 def silu(x):
     """x sigmoid(x)."""
     return x * sigmoid(x)
@@ -125,6 +137,8 @@ MAPS = {
     "leaky_relu_grad": (leaky_relu_grad, 2, 1),
     "mish": (mish, 1, 0),
     "mish_grad": (mish_grad, 2, 0),
+    "quick_gelu": (quick_gelu, 1, 0),
+    "quick_gelu_grad": (quick_gelu_grad, 2, 0),
     "relu": (relu, 1, 0),
     "relu_grad": (relu_grad, 2, 0),
     "selu": (selu, 1, 0),

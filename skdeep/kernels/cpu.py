@@ -136,11 +136,16 @@ class CPU:
         else:
             runner.launch(runner.run_serial, table, *table.shape)
 
-    def run_steps(self, table, registers, values, index, orders, loss, losses, n_threads=1):
-        """Walk a training program once per row of ``orders``; returns the number of steps done."""
+    def run_steps(self, table, registers, values, index, orders, loss, losses, n_threads=1,
+                  flush=True):  # fmt: skip
+        """Walk a training program once per row of ``orders``; returns the number of steps done.
+
+        Numbers below the normal ones are zero meanwhile, unless ``flush`` is false.
+        """
         shared = len(orders) * int(table[:, 2].sum())
         team = n_threads if shared > WORTH_A_TEAM else 1
-        return runner.steps(table, registers, values, index, orders, loss, losses, team=team)
+        arguments = table, registers, values, index, orders, loss, losses
+        return runner.steps(*arguments, team=team, flush=flush)
 
     def run_blocks(self, tables, registers, block, first, last, n_threads=1):
         """Run blocks of rows, one table per thread; one after another where there is one table.
@@ -156,5 +161,5 @@ class CPU:
         zero = np.zeros(1, np.float32)
         self.run_steps(
             tables[0], registers[0], starts, nothing[0], nothing, zero, np.zeros(len(starts)),
-            n_threads,
+            n_threads, flush=False,
         )  # fmt: skip

@@ -11,6 +11,7 @@ from numba import float32
 
 from .activation import clip
 from .activation import gelu as gelu_formula
+from .activation import quick_gelu as quick_gelu_formula
 from .bfloat16 import load_any, store_any_n
 from .compiler import expand, inline, kernel
 from .cuda import EDGE, cuda, cuda_twin
@@ -23,7 +24,8 @@ from .simd import fma as vfma
 RUN = 1024  # terms of a product for which a panel still fits the L2 cache
 BATCH = 128  # samples of x and dy that fit the L1 or L2 cache together
 
-gelu = cpu(gelu_formula)
+gelu, quick_gelu = cpu(gelu_formula), cpu(quick_gelu_formula)
+GELU, QUICK_GELU = 1, 2  # what may follow
 ZERO, INFINITY = np.float32(0), np.float32(np.inf)
 
 
@@ -76,7 +78,9 @@ def multiply(p, tile, product, closing, element, limit):
                         at = out + element * (k * stride + WIDTH * first)
                         for v in range(vectors):
                             n_lanes = lanes if v + 1 == vectors else WIDTH
-                            store_any_n(at, gelu(load_any(at, element)), n_lanes, element)
+                            value = load_any(at, element)
+                            value = gelu(value) if p[14] == GELU else quick_gelu(value)
+                            store_any_n(at, value, n_lanes, element)
                             at += element * WIDTH
                 ahead += LINE // 2 * run
                 i += rows
@@ -87,9 +91,9 @@ def dense_rows(p, tile):
     """out (n, f) = clamp(bias + add + x (n, c) times panels), zero where mask <= 0.
 
     p = [x, panels, bias, out, add, mask, low, high, n, c, f, rows of a tile, panels of a tile,
-    floats from one row of out to the next, whether gelu follows]; add and mask are like
-    out. The weights are one unbroken stream; while a slice of a panel is in use, the next one is
-    asked for.
+    floats from one row of out to the next, what follows]; add and mask are like out, GELU or
+    QUICK_GELU may follow. The weights are one unbroken stream; while a slice of a panel is in use,
+    the next one is asked for.
     """
     closing = ABSENT, distance(p[5], p[3])
     multiply(p, tile, row_tile, closing, 4, RUN)
@@ -204,8 +208,10 @@ def dense_rows_twin(f, i, p):
         total = clip(total, f[p[6] // 4], f[p[7] // 4])
         if p[5] != 0 and f[p[5] // 4 + at] <= ZERO:
             total = ZERO
-        if p[14]:
+        if p[14] == GELU:
             total = gelu_formula(total)
+        elif p[14] == QUICK_GELU:
+            total = quick_gelu_formula(total)
         f[p[3] // 4 + at] = total
 
 

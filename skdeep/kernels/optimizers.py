@@ -1,8 +1,10 @@
 """Optimizer steps over flat parameter vectors, and the bookkeeping of a training step.
 
 Every step reads ``registers``: [0] seed and [1] step number as int32, then float32 values whose
-meaning each optimizer defines. ``scale`` multiplies every gradient (gradient clipping).
-Padding between parameters has gradient zero and stays zero under every rule here.
+meaning each optimizer defines. The gradient of ``l2 * sum(w ** 2)`` is added to that of the loss,
+and ``partial[first + tile]`` is the tile's part of that sum; ``scale`` multiplies both gradients
+(gradient clipping). Padding between parameters has gradient zero and stays zero under every rule
+here.
 """
 
 import numpy as np
@@ -20,7 +22,6 @@ from .simd import (
     load,
     load_f32,
     load_n,
-    maximum,
     store,
     store_f32,
     store_n,
@@ -63,9 +64,9 @@ def penalty_gradient(w, l1, l2):
     return l1 * sign + (l2 + l2) * w
 
 
-_moments, _momentum, _rmsprop = cpu(moments), cpu(momentum), cpu(rmsprop)
+_momentum, _rmsprop = cpu(momentum), cpu(rmsprop)
 _penalty_gradient = cpu(penalty_gradient)
-TINY, HALF, THREE_HALVES, TWO = (np.float32(x) for x in (1e-37, 0.5, 1.5, 2.0))
+TINY, HALF, TWO = (np.float32(x) for x in (1e-37, 0.5, 2.0))
 
 
 @inline
@@ -74,78 +75,108 @@ def _adam(w, g, m, v, rate, beta1, beta2, epsilon, decay):
 
     A step over 18 000 weights is 1.4 times as fast as with the exact instructions.
     """
-    m, v = _moments(g, m, v, beta1, beta2)
-    bounded = maximum(v, fill(TINY))
-    root = estimate_rsqrt(bounded)
-    root = root * (THREE_HALVES - HALF * bounded * root * root)
-    below = v * root + epsilon
+    m += (ONE - beta1) * (g - m)
+    v += (ONE - beta2) * (g * g - v)
+    bounded = v + TINY
+    estimate = estimate_rsqrt(bounded)
+    root = bounded * estimate
+    root += (bounded - root * root) * (HALF * estimate)
+    below = root + epsilon
     inverse = estimate_rcp(below)
-    inverse = inverse * (TWO - below * inverse)
-    return w - decay * w - rate * m * inverse, m, v
+    step = rate * m * inverse
+    return w - decay * w - step * (TWO - below * inverse), m, v
+
+
+@inline
+def _gradient(w, g, l2, scale):
+    return scale * (g + (l2 + l2) * w)
 
 
 @kernel
 def adam_step(p, tile):
-    """p = [w, g, m, v, registers, scale, size]; registers[2:7] = rate, beta1, beta2, eps, decay."""
+    """p = [w, g, m, v, registers, scale, size, l2, partial, first].
+
+    registers[2:7] = rate, beta1, beta2, eps, decay.
+    """
     w, g, m, v, r, n = p[0], p[1], p[2], p[3], p[4], p[6]
-    scale = broadcast(p[5])
+    scale, l2 = broadcast(p[5]), broadcast(p[7])
     rate, beta1, beta2 = broadcast(r + 8), broadcast(r + 12), broadcast(r + 16)
     epsilon, decay = broadcast(r + 20), broadcast(r + 24)
+    squares = fill(ZERO)
     stop = min(n, (tile + 1) * CHUNK)
     for i in range(tile * CHUNK, stop, WIDTH):
         o, left = 4 * i, stop - i
         if left >= WIDTH:
-            nw, nm, nv = _adam(load(w + o), scale * load(g + o), load(m + o), load(v + o),
+            x = load(w + o)
+            nw, nm, nv = _adam(x, _gradient(x, load(g + o), l2, scale), load(m + o), load(v + o),
                                rate, beta1, beta2, epsilon, decay)  # fmt: skip
             store(w + o, nw)
             store(m + o, nm)
             store(v + o, nv)
         else:
-            nw, nm, nv = _adam(load_n(w + o, left), scale * load_n(g + o, left),
+            x = load_n(w + o, left)
+            nw, nm, nv = _adam(x, _gradient(x, load_n(g + o, left), l2, scale),
                                load_n(m + o, left), load_n(v + o, left),
                                rate, beta1, beta2, epsilon, decay)  # fmt: skip
             store_n(w + o, nw, left)
             store_n(m + o, nm, left)
             store_n(v + o, nv, left)
+        squares += x * x
+    store_f32(p[8] + 4 * (p[9] + tile), load_f32(p[7]) * sum_lanes(squares))
 
 
 @kernel
 def momentum_step(p, tile):
-    """p = [w, g, m, registers, scale, size]; registers[2:6] = rate, momentum, nesterov, decay."""
+    """p = [w, g, m, registers, scale, size, l2, partial, first].
+
+    registers[2:6] = rate, momentum, nesterov, decay.
+    """
     w, g, m, r, n = p[0], p[1], p[2], p[3], p[5]
-    scale = broadcast(p[4])
+    scale, l2 = broadcast(p[4]), broadcast(p[6])
     rate, friction = broadcast(r + 8), broadcast(r + 12)
     nesterov, decay = broadcast(r + 16), broadcast(r + 20)
+    squares = fill(ZERO)
     stop = min(n, (tile + 1) * CHUNK)
     for i in range(tile * CHUNK, stop, WIDTH):
         o, left = 4 * i, stop - i
         if left >= WIDTH:
-            nw, nm = _momentum(load(w + o), scale * load(g + o), load(m + o), rate, friction,
+            x = load(w + o)
+            nw, nm = _momentum(x, _gradient(x, load(g + o), l2, scale), load(m + o), rate, friction,
                                nesterov, decay)  # fmt: skip
             store(w + o, nw)
             store(m + o, nm)
         else:
-            nw, nm = _momentum(load_n(w + o, left), scale * load_n(g + o, left),
+            x = load_n(w + o, left)
+            nw, nm = _momentum(x, _gradient(x, load_n(g + o, left), l2, scale),
                                load_n(m + o, left), rate, friction, nesterov, decay)  # fmt: skip
             store_n(w + o, nw, left)
             store_n(m + o, nm, left)
+        squares += x * x
+    store_f32(p[7] + 4 * (p[8] + tile), load_f32(p[6]) * sum_lanes(squares))
 
 
 @kernel
 def rmsprop_step(p, tile):
-    """p = [w, g, v, m, registers, scale, size]; registers[2:6] = rate, rho, momentum, eps."""
+    """p = [w, g, v, m, registers, scale, size, l2, partial, first].
+
+    registers[2:6] = rate, rho, momentum, eps.
+    """
     w, g, v, m, r, n = p[0], p[1], p[2], p[3], p[4], p[6]
-    scale = broadcast(p[5])
+    scale, l2 = broadcast(p[5]), broadcast(p[7])
     rate, rho = broadcast(r + 8), broadcast(r + 12)
     friction, epsilon = broadcast(r + 16), broadcast(r + 20)
+    squares = fill(ZERO)
     stop = min(n, (tile + 1) * CHUNK)
     for i in range(tile * CHUNK, stop, WIDTH):
         o, left = 4 * i, min(stop - i, WIDTH)
-        nw, nv, nm = _rmsprop(load_n(w + o, left), scale * load_n(g + o, left), load_n(v + o, left),
+        x = load_n(w + o, left)
+        nw, nv, nm = _rmsprop(x, _gradient(x, load_n(g + o, left), l2, scale), load_n(v + o, left),
                               load_n(m + o, left), rate, rho, friction, epsilon)  # fmt: skip
         store_n(w + o, nw, left)
         store_n(v + o, nv, left)
         store_n(m + o, nm, left)
+        squares += x * x
+    store_f32(p[8] + 4 * (p[9] + tile), load_f32(p[7]) * sum_lanes(squares))
 
 
 @kernel
@@ -214,33 +245,53 @@ def normalize_weights(p, tile):
 # ---- CUDA twins ----------------------------------------------------------------------------------
 
 
-@cuda_twin(adam_step, items=lambda p: p[6])
+def _chunks(size):
+    """Blocks of an optimizer's twin: one per tile. ``size`` is the position of that operand."""
+    return lambda p: -(-p[size] // CHUNK)
+
+
+@cuda_twin(adam_step, blocks=_chunks(6))
 def adam_step_twin(f, i, p):
-    """One thread per weight."""
-    k, r, scale = cuda.grid(1), p[4] // 4, f[p[5] // 4]
-    if k < p[6]:
-        w, g, m, v = p[0] // 4 + k, p[1] // 4 + k, p[2] // 4 + k, p[3] // 4 + k
-        f[w], f[m], f[v] = adam(f[w], scale * f[g], f[m], f[v],
+    """One block per tile."""
+    tile, r, scale, l2, total = cuda.blockIdx.x, p[4] // 4, f[p[5] // 4], f[p[7] // 4], ZERO
+    for k in range(tile * CHUNK + cuda.threadIdx.x, min(p[6], (tile + 1) * CHUNK), THREADS):
+        w, m, v = p[0] // 4 + k, p[2] // 4 + k, p[3] // 4 + k
+        total += l2 * f[w] * f[w]
+        g = scale * (f[p[1] // 4 + k] + (l2 + l2) * f[w])
+        f[w], f[m], f[v] = adam(f[w], g, f[m], f[v],
                                 f[r + 2], f[r + 3], f[r + 4], f[r + 5], f[r + 6])  # fmt: skip
+    total = block_sum(total)
+    if cuda.threadIdx.x == 0:
+        f[p[8] // 4 + p[9] + tile] = total
 
 
-@cuda_twin(momentum_step, items=lambda p: p[5])
+@cuda_twin(momentum_step, blocks=_chunks(5))
 def momentum_step_twin(f, i, p):
-    """One thread per weight."""
-    k, r, scale = cuda.grid(1), p[3] // 4, f[p[4] // 4]
-    if k < p[5]:
-        w, g, m = p[0] // 4 + k, p[1] // 4 + k, p[2] // 4 + k
-        f[w], f[m] = momentum(f[w], scale * f[g], f[m], f[r + 2], f[r + 3], f[r + 4], f[r + 5])
+    """One block per tile."""
+    tile, r, scale, l2, total = cuda.blockIdx.x, p[3] // 4, f[p[4] // 4], f[p[6] // 4], ZERO
+    for k in range(tile * CHUNK + cuda.threadIdx.x, min(p[5], (tile + 1) * CHUNK), THREADS):
+        w, m = p[0] // 4 + k, p[2] // 4 + k
+        total += l2 * f[w] * f[w]
+        g = scale * (f[p[1] // 4 + k] + (l2 + l2) * f[w])
+        f[w], f[m] = momentum(f[w], g, f[m], f[r + 2], f[r + 3], f[r + 4], f[r + 5])
+    total = block_sum(total)
+    if cuda.threadIdx.x == 0:
+        f[p[7] // 4 + p[8] + tile] = total
 
 
-@cuda_twin(rmsprop_step, items=lambda p: p[6])
+@cuda_twin(rmsprop_step, blocks=_chunks(6))
 def rmsprop_step_twin(f, i, p):
-    """One thread per weight."""
-    k, r, scale = cuda.grid(1), p[4] // 4, f[p[5] // 4]
-    if k < p[6]:
-        w, g, v, m = p[0] // 4 + k, p[1] // 4 + k, p[2] // 4 + k, p[3] // 4 + k
-        f[w], f[v], f[m] = rmsprop(f[w], scale * f[g], f[v], f[m],
+    """One block per tile."""
+    tile, r, scale, l2, total = cuda.blockIdx.x, p[4] // 4, f[p[5] // 4], f[p[7] // 4], ZERO
+    for k in range(tile * CHUNK + cuda.threadIdx.x, min(p[6], (tile + 1) * CHUNK), THREADS):
+        w, v, m = p[0] // 4 + k, p[2] // 4 + k, p[3] // 4 + k
+        total += l2 * f[w] * f[w]
+        g = scale * (f[p[1] // 4 + k] + (l2 + l2) * f[w])
+        f[w], f[v], f[m] = rmsprop(f[w], g, f[v], f[m],
                                    f[r + 2], f[r + 3], f[r + 4], f[r + 5])  # fmt: skip
+    total = block_sum(total)
+    if cuda.threadIdx.x == 0:
+        f[p[8] // 4 + p[9] + tile] = total
 
 
 @cuda_twin(penalty, blocks=lambda p: -(-p[5] // CHUNK))

@@ -29,12 +29,14 @@ from numba.extending import intrinsic
 from .compiler import cached_njit, inline, kernel
 from .simd import load_f32, load_i32, load_i64, store_i32, store_i64
 
+X86 = platform.machine().lower() in ("x86_64", "amd64")
 HEADER = 4  # columns before the operands
 
 # Where things lie in what a team shares, in bytes: words that are written often are lines apart.
 LINE = 128
 EPOCH, DONE, JOB, TICKETS = 0, LINE, 2 * LINE, 3 * LINE
 SHIFT, LOW = 32, 2**32 - 1  # a ticket is (end of the share, next tile of it)
+FLUSH = 0x8040  # bits of MXCSR: results and operands below the normal numbers are zero
 PATIENCE = 500  # looks at a word before a thread offers its core to others
 
 TABLE = types.Array(types.int64, 2, "C")
@@ -113,13 +115,58 @@ def pause(typingctx):
     """Tell the core that this thread waits in a loop."""
 
     def emit(context, builder, sig, args):
-        if platform.machine().lower() in ("x86_64", "amd64"):
+        if X86:
             kind = ir.FunctionType(ir.VoidType(), [])
             name = "llvm.x86.sse2.pause"
             builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
         return context.get_dummy_value()
 
     return types.void(), emit
+
+
+@intrinsic
+def flush_tiny(typingctx, wanted):
+    """Take numbers below 1.2e-38 for zero in this thread if ``wanted``; returns what was.
+
+    Running averages of gradients that are zero decay to there, and every operation on such a number
+    costs as much as a hundred others. The result is for :func:`restore_tiny`.
+    """
+
+    def emit(context, builder, sig, args):
+        if not X86:
+            return ir.Constant(ir.IntType(64), 0)
+        place = cgutils.alloca_once(builder, ir.IntType(32))
+        _control_word(builder, "st", place)
+        before = builder.load(place)
+        flags = ir.Constant(ir.IntType(32), FLUSH)
+        flags = builder.select(cgutils.is_true(builder, args[0]), flags, flags.type(0))
+        builder.store(builder.or_(before, flags), place)
+        _control_word(builder, "ld", place)
+        return builder.zext(before, ir.IntType(64))
+
+    return types.int64(types.int64), emit
+
+
+@intrinsic
+def restore_tiny(typingctx, before):
+    """Undo :func:`flush_tiny`."""
+
+    def emit(context, builder, sig, args):
+        if X86:
+            place = cgutils.alloca_once(builder, ir.IntType(32))
+            builder.store(builder.trunc(args[0], ir.IntType(32)), place)
+            _control_word(builder, "ld", place)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit
+
+
+def _control_word(builder, what, place):
+    """Load or store the word that says how this thread computes with vectors."""
+    place = builder.bitcast(place, ir.IntType(8).as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [place.type])
+    name = f"llvm.x86.sse.{what}mxcsr"
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [place])
 
 
 @intrinsic
@@ -203,8 +250,12 @@ def share_row(row, shared, team, idle):
 
 @kernel
 def help_team(p, tile):
-    """Do tiles until the leader ends the work. p = [shared, number in the team, team, idle]."""
+    """Do tiles until the leader ends the work.
+
+    p = [shared, number in the team, team, idle, flush].
+    """
     shared, me, team, idle = p[0], p[1], p[2], p[3]
+    before = flush_tiny(p[4])
     seen, looks = 0, 1
     while True:
         epoch = read_shared(shared + EPOCH)
@@ -215,6 +266,7 @@ def help_team(p, tile):
             fetch_add(shared + DONE, do_tiles(shared, me, team))
         else:
             looks = wait(looks, idle)
+    restore_tiny(before)
 
 
 @kernel
@@ -223,9 +275,10 @@ def run_steps(p, tile):
 
     Before step s, ``values[s]`` goes to the registers and ``orders[s]`` to the index; after it the
     loss is kept in ``losses[s]``. p = [table, rows, width, registers, values, values per step,
-    index, orders, batch, loss, losses, steps, steps done (written), shared, team, idle]; the caller
-    is the leader of the team, and alone if that is 1.
+    index, orders, batch, loss, losses, steps, steps done (written), shared, team, idle, flush]; the
+    caller is the leader of the team, and alone if that is 1. See :func:`flush_tiny` for ``flush``.
     """
+    before = flush_tiny(p[16])
     store_i64(p[12], 0)
     for s in range(p[11]):
         copy_words(p[4] + 4 * s * p[5], p[3], p[5])
@@ -244,6 +297,7 @@ def run_steps(p, tile):
         store_i64(p[12], s + 1)
         if not np.isfinite(loss):
             break
+    restore_tiny(before)
 
 
 NATIVE = ctypes.CFUNCTYPE(
@@ -292,10 +346,11 @@ def _idle_function():
     return ctypes.CDLL(None).sched_yield
 
 
-def steps(table, registers, values, index, orders, loss, losses, team=1):
+def steps(table, registers, values, index, orders, loss, losses, team=1, flush=False):
     """Walk a training program once per row of ``orders``, as :func:`run_steps` says.
 
-    The threads of the team live as long as this call, and can be started from any thread.
+    The threads of the team live as long as this call, and can be started from any thread. With
+    ``flush`` they take numbers below the normal ones for zero.
 
     Returns
     -------
@@ -307,14 +362,17 @@ def steps(table, registers, values, index, orders, loss, losses, team=1):
     shared = shared[-shared.ctypes.data % LINE // 8 :]
     idle = ctypes.cast(_idle_function(), ctypes.c_void_p).value
     helpers = [
-        threading.Thread(target=launch, args=(help_team, shared, k, team, idle), daemon=True)
+        threading.Thread(
+            target=launch, args=(help_team, shared, k, team, idle, int(flush)), daemon=True
+        )
         for k in range(1, team)
     ]
     try:
         for thread in helpers:
             thread.start()
         launch(run_steps, table, *table.shape, registers, values, values.shape[1], index, orders,
-               orders.shape[1], loss, losses, len(orders), done, shared, team, idle)  # fmt: skip
+               orders.shape[1], loss, losses, len(orders), done, shared, team, idle,
+               int(flush))  # fmt: skip
     finally:
         shared[EPOCH // 8] = -1
         for thread in helpers:

@@ -189,6 +189,18 @@ def load_n(typingctx, address, n):
 
 
 @intrinsic
+def load_between(typingctx, address, start, stop):
+    """Lanes ``start`` to ``stop`` of a Vec, zero in the others; reads nothing but these."""
+
+    def emit(context, builder, sig, args):
+        address, start, stop = args
+        inside = builder.and_(first_lanes(builder, stop), builder.not_(first_lanes(builder, start)))
+        return load_masked(builder, address, inside)
+
+    return vec(types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
 def store(typingctx, address, value):
     """Write a whole Vec."""
 
@@ -376,7 +388,7 @@ def _estimate(name, exact, doc):
 
     def typing(typingctx, a):
         def emit(context, builder, sig, args):
-            if isa.current().name != "avx512":
+            if "avx512f" not in isa.current().flags:
                 return exact(builder, args[0])
             kind = ir.FunctionType(V, [V, V, lanes])
             symbol = f"llvm.x86.avx512.{name}14.ps.512"

@@ -1,13 +1,13 @@
 """Declarative building blocks of a network."""
 
 from .activation import Activation
-from .attention import MultiHeadAttention, SelectToken, TokenEmbedding
+from .attention import MultiHeadAttention, SelectToken, TokenEmbedding, TokenMap
 from .base import Layer
 from .combinators import Parallel, Residual, Sequential
 from .conv import Conv2D
 from .dense import Dense
 from .initializers import Constant, Glorot, He, Initializer, LeCun, Orthogonal
-from .normalization import BatchNorm, LayerNorm
+from .normalization import BatchNorm, LayerNorm, LayerScale, LocalResponseNorm
 from .pool import AveragePool2D, GlobalAveragePool2D, GlobalMaxPool2D, MaxPool2D
 from .random import Dropout
 from .shape import Flatten, Reshape
@@ -28,6 +28,8 @@ __all__ = [
     "Initializer",
     "Layer",
     "LayerNorm",
+    "LocalResponseNorm",
+    "LayerScale",
     "LeCun",
     "MaxPool2D",
     "MultiHeadAttention",
@@ -38,4 +40,5 @@ __all__ = [
     "SelectToken",
     "Sequential",
     "TokenEmbedding",
+    "TokenMap",
 ]

@@ -1,12 +1,14 @@
 """Layers of transformers: tokens from images, and attention between tokens."""
 
+import math
+
 from .. import ops
-from .._validation import COUNT, FLAG, INDEX
+from .._validation import COUNT, FLAG, INDEX, optional
 from ..graph.op import OPS
 from .base import Layer, current_trace, describe, shown
 from .dense import Dense
 
-__all__ = ["MultiHeadAttention", "SelectToken", "TokenEmbedding"]
+__all__ = ["MultiHeadAttention", "SelectToken", "TokenEmbedding", "TokenMap"]
 
 
 class MultiHeadAttention(Layer):
@@ -135,3 +137,44 @@ class SelectToken(Layer):
             )
         token = ops.slice_axis(x, 1, int(self.index), int(self.index) + 1)
         return ops.reshape(token, (x.shape[0], x.shape[2]))
+
+
+class TokenMap(Layer):
+    """Tokens of pixels (or patches) as a map again: what :class:`TokenEmbedding` began with.
+
+    Parameters
+    ----------
+    height : int or None, default=None
+        Rows of the map; None for a square one.
+    first : int, default=1
+        Tokens to leave out, which belong to no pixel: the class token.
+
+    Examples
+    --------
+    >>> from skdeep.layers import Conv2D, LayerNorm, MultiHeadAttention, Residual, TokenEmbedding
+    >>> from skdeep.layers import TokenMap
+    >>> attend = [TokenEmbedding(), Residual([LayerNorm(), MultiHeadAttention(4)]), TokenMap()]
+    >>> layers = [Conv2D(32, 3, padding="same"), *attend, Conv2D(32, 3, padding="same")]
+    """
+
+    _rules = {"height": optional(COUNT), "first": INDEX}
+
+    def __init__(self, height=None, first=1):
+        self.height = height
+        self.first = first
+
+    def forward(self, x):
+        """(n, tokens, width) to (n, height, tokens of a row, width)."""
+        if x.ndim != 3 or x.shape[1] <= self.first:
+            raise ValueError(
+                f"{describe(self)} needs (n, tokens, width) input with more than {self.first} "
+                f"tokens, got {shown(x.shape)}."
+            )
+        n, tokens, width = x.shape
+        tokens -= self.first
+        height = math.isqrt(tokens) if self.height is None else int(self.height)
+        if tokens % height or (self.height is None and height**2 != tokens):
+            rows = "as many rows as columns" if self.height is None else f"{height} rows"
+            raise ValueError(f"{describe(self)}: {tokens} tokens give no map of {rows}.")
+        x = ops.slice_axis(x, 1, int(self.first), tokens + int(self.first))
+        return ops.reshape(x, (n, height, tokens // height, width))

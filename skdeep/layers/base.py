@@ -92,6 +92,8 @@ class Trace:
     leaves: dict = field(default_factory=dict)
     counters: list = field(default_factory=lambda: [(Counter(), {})])
     frozen: bool = False
+    kept: frozenset = frozenset()
+    start: tuple | None = None
 
     @contextmanager
     def active(self):
@@ -108,7 +110,8 @@ class Trace:
         self.path.append(name)
         token = SCOPE.set(".".join(self.path))
         self.counters.append((Counter(), {}))
-        frozen, self.frozen = self.frozen, self.frozen or not trainable
+        frozen = self.frozen
+        self.frozen = frozen or not trainable or ".".join(self.path) in self.kept
         try:
             yield
         finally:
@@ -116,6 +119,21 @@ class Trace:
             self.path.pop()
             self.counters.pop()
             self.frozen = frozen
+
+    @contextmanager
+    def starting(self, initializer, kept):
+        """Weights declared inside start from ``initializer(name)``, named from here.
+
+        ``kept`` names the layers among them, from here, that are not trained.
+        """
+        before = self.start, self.kept
+        prefix = "".join(f"{name}." for name in self.path)
+        self.start = prefix, initializer
+        self.kept = frozenset(prefix + name for name in kept)
+        try:
+            yield
+        finally:
+            self.start, self.kept = before
 
     def call(self, layer, x, name=None):
         """Apply a layer inside its scope. A layer object used twice in one place shares weights."""
@@ -236,8 +254,12 @@ class Layer(BaseEstimator):
         """
         trace = current_trace()
         keep = trainable and not trace.frozen
+        path = ".".join([*trace.path, name])
+        if trace.start is not None:
+            prefix, initializer = trace.start
+            init = initializer(path.removeprefix(prefix))
         spec = Parameter(
-            ".".join([*trace.path, name]),
+            path,
             tuple(int(s) for s in shape),
             resolve_initializer(init),
             keep,

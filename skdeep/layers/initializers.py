@@ -222,6 +222,7 @@ _FOR_ACTIVATION = {
     "leaky_relu": "he_uniform",
     "elu": "he_uniform",
     "gelu": "he_uniform",
+    "quick_gelu": "he_uniform",
     "silu": "he_uniform",
     "mish": "he_uniform",
     "selu": "lecun_normal",

@@ -102,15 +102,15 @@ class Network:
             named[spec.name] = flat.reshape(spec.shape)
         return named
 
-    def gather(self, weights):
-        """Flat vectors from named arrays.
+    def gather(self, weights, vectors=None):
+        """Flat vectors from named arrays, in given vectors or new ones.
 
         Raises
         ------
         ValueError
             When a name is missing or unknown, or a shape differs.
         """
-        vectors = self.empty_vectors()
+        vectors = self.empty_vectors() if vectors is None else vectors
         views = self.views(vectors)
         unknown = set(weights) - set(views)
         if unknown:

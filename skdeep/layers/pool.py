@@ -65,7 +65,7 @@ class MaxPool2D(_Pool2D):
 
 
 class AveragePool2D(_Pool2D):
-    """Mean of each window, padding not counted.
+    """Mean of each window.
 
     Parameters
     ----------
@@ -75,6 +75,8 @@ class AveragePool2D(_Pool2D):
     padding : {"valid", "same"}, int, pair or pair of pairs, default=0
     ceil_mode : bool, default=False
         Also keep a last window that hangs over the edge.
+    count_include_pad : bool, default=False
+        True: padding counts as zeros; what hangs over the padding never counts.
 
     Examples
     --------
@@ -83,7 +85,16 @@ class AveragePool2D(_Pool2D):
     AveragePool2D()
     """
 
-    _pool = staticmethod(ops.average_pool2d)
+    _rules = {**_Pool2D._rules, "count_include_pad": FLAG}
+
+    def __init__(
+        self, pool_size=2, *, stride=None, padding=0, ceil_mode=False, count_include_pad=False
+    ):
+        super().__init__(pool_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
+        self.count_include_pad = count_include_pad
+
+    def _pool(self, x, size, **windows):
+        return ops.average_pool2d(x, size, count_include_pad=self.count_include_pad, **windows)
 
 
 class GlobalAveragePool2D(Layer):

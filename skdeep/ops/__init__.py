@@ -15,6 +15,7 @@ FAMILIES = (
     "dense",
     "elementwise",
     "layer_norm",
+    "local_response_norm",
     "normalization",
     "optimizers",
     "pool",

@@ -14,6 +14,7 @@ __all__ = [
     "gelu",
     "leaky_relu",
     "mish",
+    "quick_gelu",
     "relu",
     "selu",
     "sigmoid",
@@ -27,6 +28,7 @@ Elu, EluGrad = _unary(__name__, "Elu", "elu", "y", 0.4, ("alpha",))
 Gelu, GeluGrad = _unary(__name__, "Gelu", "gelu", "x", 0.8)
 LeakyRelu, LeakyReluGrad = _unary(__name__, "LeakyRelu", "leaky_relu", "x", 0.1, ("slope",))
 Mish, MishGrad = _unary(__name__, "Mish", "mish", "x", 0.6)
+QuickGelu, QuickGeluGrad = _unary(__name__, "QuickGelu", "quick_gelu", "x", 0.4)
 Relu, ReluGrad = _unary(__name__, "Relu", "relu", "y", 0.1)
 Selu, SeluGrad = _unary(__name__, "Selu", "selu", "y", 0.4)
 Sigmoid, SigmoidGrad = _unary(__name__, "Sigmoid", "sigmoid", "y", 0.4)
@@ -153,6 +155,31 @@ def leaky_relu(x, slope=0.01):
     array([-0.5,  0. ,  2. ], dtype=float32)
     """
     return LeakyRelu(x, slope=float(slope)).output
+
+
+def quick_gelu(x):
+    """The approximation ``x * sigmoid(1.702 * x)`` of :func:`gelu`, as CLIP was trained with.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    References
+    ----------
+    Hendrycks & Gimpel, Gaussian error linear units (GELUs), 2016.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((3,))
+    >>> graph.program.evaluate([ops.quick_gelu(x)], {x: [-1.0, 0.0, 1.0]})[0].round(4)
+    array([-0.1542,  0.    ,  0.8458], dtype=float32)
+    """
+    return QuickGelu(x).output
 
 
 def relu(x):

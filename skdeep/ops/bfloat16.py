@@ -146,7 +146,7 @@ class DenseBfloat16(_Product):
     def rows(self):
         x, panels, bias, residual = self.inputs
         return [product(x, panels, bias, self.output, residual, int(self.wide), self.low, self.high,
-                        gelu=self.gelu, numbers=self.numbers)]  # fmt: skip
+                        after=self.after, numbers=self.numbers)]  # fmt: skip
 
 
 @register
@@ -294,7 +294,7 @@ def _product(kind, op, casts, x, w, panels, bias, residual, **attributes):
 def dense(op, casts, x, w, panels, bias, residual):
     """Any."""
     return _product(DenseBfloat16, op, casts, x, w, panels, bias, residual, filters=w.shape[1],
-                    gelu=op.gelu)  # fmt: skip
+                    after=op.after)  # fmt: skip
 
 
 @form("Conv2D")

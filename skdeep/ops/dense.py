@@ -12,6 +12,7 @@ from .geometry import wanted_tiles
 
 __all__ = ["batch_matmul", "dense", "matmul"]
 
+FOLLOWING = {None: 0, "gelu": 1, "quick_gelu": 2}  # what the kernel can compute at the end
 RATE = 150.0  # rough floating-point operations per ns of one core
 BAND = 3 * math.lcm(*ROWS_OF.values())  # rows of one tile come in multiples of this
 
@@ -87,32 +88,33 @@ class Numbers(NamedTuple):
 FLOAT32 = Numbers(dense_rows.name, "conv_rows", 1, 4)
 
 
-def product(x, panels, bias, out, add, mask, low, high, stride=None, gelu=False, numbers=FLOAT32):
+def product(x, panels, bias, out, add, mask, low, high, stride=None, after=None, numbers=FLOAT32):
     """The row of a product with packed weights; all axes of x and out but the last are rows.
 
-    ``stride`` is the distance of the rows of ``out``, where they are parts of longer ones.
+    ``after`` is the name of an activation that follows, or None. ``stride`` is the distance of the
+    rows of ``out``, where they are parts of longer ones.
     """
     c, f = x.shape[-1] // numbers.per_word, out.shape[-1]
     n = x.size // x.shape[-1]
     work = 2 * n * c * f / RATE
     band, some = bands_and_panels(n, f, work)
     operands = [x, panels, bias, out, add, mask, float(low), float(high), n, c, f, band, some,
-                stride or f, int(gelu)]  # fmt: skip
+                stride or f, FOLLOWING[after]]  # fmt: skip
     return Row(numbers.dense, operands, tile_count(n, f, band, some), work)
 
 
 @register
 class Dense(Op):
-    """y = min(max(x w + b + residual, low), high), or gelu of it.
+    """y = min(max(x w + b + residual, low), high), or the activation ``after`` of it.
 
     Inputs: x (..., c), w (c, f), the panels of w, b (f,) or None, residual (..., f) or None. The
-    kernels read the panels; ``w`` is there for its gradient. ``gelu`` is set by a pass, for
+    kernels read the panels; ``w`` is there for its gradient. ``after`` is set by a pass, for
     inference only.
     """
 
     def __init__(self, x, w, panels, bias=None, residual=None, *, low=-math.inf, high=math.inf,
-                 gelu=False):  # fmt: skip
-        super().__init__(x, w, panels, bias, residual, low=low, high=high, gelu=gelu)
+                 after=None):  # fmt: skip
+        super().__init__(x, w, panels, bias, residual, low=low, high=high, after=after)
 
     def infer(self):
         x, w = self.inputs[:2]
@@ -121,7 +123,7 @@ class Dense(Op):
     def rows(self):
         x, _, panels, bias, residual = self.inputs
         return [product(x, panels, bias, self.output, residual, None, self.low, self.high,
-                        gelu=self.gelu)]  # fmt: skip
+                        after=self.after)]  # fmt: skip
 
     def gradient(self, dy):
         x, w, _, bias, residual = self.inputs

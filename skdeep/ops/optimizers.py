@@ -79,21 +79,38 @@ class _Update(Op):
     """An optimizer step over the flat parameters, in place.
 
     Inputs: parameters, gradient, the optimizer's slots, registers, scale; then everything the
-    step must wait for. Output: an empty token that stands for "done".
+    step must wait for. ``penalties`` is a tuple of (offset, size, l2): ``l2 * sum(w ** 2)`` of a
+    part of the parameters, whose gradient the step adds. Output: partial sums of its value.
     """
 
     differentiable = False
     slots = 1
 
+    def __init__(self, *inputs, penalties=()):
+        super().__init__(*inputs, penalties=penalties)
+
+    def parts(self):
+        """(offset, size, l2) of pieces that cover the parameters, in order."""
+        found, done = [], 0
+        for offset, size, l2 in sorted(self.penalties):
+            found += [(done, offset - done, 0.0), (offset, size, l2)]
+            done = offset + size
+        found.append((done, self.inputs[0].size - done, 0.0))
+        return [part for part in found if part[1]]
+
     def infer(self):
-        return [(1,)]
+        return [(sum(_tiles(size) for _, size, _ in self.parts()),)]
 
     def rows(self):
-        w, g, *rest = self.inputs
-        slots = rest[: self.slots]
-        registers, scale = rest[self.slots : self.slots + 2]
-        operands = [w, g, *slots, registers, 1.0 if scale is None else scale, w.size]
-        return [Row(self.kernel, operands, _tiles(w.size), 0.5 * w.size)]
+        vectors = self.inputs[: 2 + self.slots]
+        registers, scale = self.inputs[2 + self.slots : 4 + self.slots]
+        scale, first, rows = 1.0 if scale is None else scale, 0, []
+        for offset, size, l2 in self.parts():
+            pieces = [Tensor((size,), role=t.role, offset=t.offset + offset) for t in vectors]
+            operands = [*pieces, registers, scale, size, l2, self.output, first]
+            rows.append(Row(self.kernel, operands, _tiles(size), 0.4 * size))
+            first += _tiles(size)
+        return rows
 
 
 @register

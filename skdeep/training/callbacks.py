@@ -1,11 +1,10 @@
 """Hooks into training."""
 
-import sys
-
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from .._validation import COUNT, NOT_NEGATIVE, check_parameters
+from .progress import progress_bar
 
 __all__ = ["Callback", "EarlyStopping", "ProgressBar"]
 
@@ -140,13 +139,7 @@ class ProgressBar(Callback):
 
     def on_fit_begin(self, net, *, max_epochs, **kwargs):
         """Open the bar."""
-        file = sys.stderr if self.file is None else self.file
-        try:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=max_epochs, unit="epoch", file=file)
-        except ImportError:
-            self._bar = _PlainBar(max_epochs, file)
+        self._bar = progress_bar(max_epochs, "epoch", self.file)
 
     def on_epoch_end(self, net, *, record, **kwargs):
         """Advance by one epoch."""
@@ -158,24 +151,3 @@ class ProgressBar(Callback):
         """Close the bar."""
         self._bar.close()
         del self._bar
-
-
-class _PlainBar:
-    """What :class:`ProgressBar` shows without tqdm."""
-
-    WIDTH = 30
-
-    def __init__(self, total, file):
-        self.total, self.file, self.done, self.text = max(total, 1), file, 0, ""
-
-    def set_postfix(self, values, refresh=True):
-        self.text = ", ".join(f"{k}={v}" for k, v in values.items())
-
-    def update(self, n):
-        self.done += n
-        full = self.WIDTH * self.done // self.total
-        bar = "#" * full + "." * (self.WIDTH - full)
-        self.file.write(f"\r[{bar}] {self.done}/{self.total} epochs {self.text}")
-
-    def close(self):
-        self.file.write("\n")

@@ -121,27 +121,35 @@ class Summary:
         return self.arena_bytes / max(self.live_bytes, 1)
 
     def __repr__(self):
-        head, lines = self._table()
-        widths = [max(map(len, column)) for column in zip(head, *lines)]
-        texts = [
-            "  ".join(
-                cell.rjust(w) if k >= 3 and k != 5 else cell.ljust(w)
-                for k, (cell, w) in enumerate(zip(line, widths))
-            ).rstrip()
-            for line in [head, *lines]
-        ]
-        rule = "-" * max(map(len, texts))
-        return "\n".join([texts[0], rule, *texts[1:], rule, *self._foot()])
+        table = format_text(*self._table(), right=(3, 4, 6, 7))
+        rule = "-" * max(map(len, table.splitlines()))
+        return "\n".join([table, rule, *self._foot()])
 
     def _repr_html_(self):
-        head, lines = self._table()
-        cells = "".join(f"<th>{escape(h)}</th>" for h in head)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
-            for line in lines
-        )
         foot = "<br>".join(map(escape, self._foot()))
-        return f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table><p>{foot}</p>"
+        return f"{format_html(*self._table())}<p>{foot}</p>"
+
+
+def format_text(head, lines, right=()):
+    """A table as text; the columns ``right`` hold numbers."""
+    widths = [max(map(len, column)) for column in zip(head, *lines)]
+    texts = [
+        "  ".join(
+            cell.rjust(w) if k in right else cell.ljust(w)
+            for k, (cell, w) in enumerate(zip(line, widths))
+        ).rstrip()
+        for line in [head, *lines]
+    ]
+    return "\n".join([texts[0], "-" * max(map(len, texts)), *texts[1:]])
+
+
+def format_html(head, lines):
+    """A table for notebooks."""
+    cells = "".join(f"<th>{escape(h)}</th>" for h in head)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in lines
+    )
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _bytes(n):
@@ -172,8 +180,8 @@ def describe(op):
         name += " + relu"
     elif (low, high) != (-math.inf, math.inf):
         name += f" + clip({low:g}, {high:g})"
-    if getattr(op, "gelu", False):
-        name += " + gelu"
+    if getattr(op, "after", None):
+        name += f" + {op.after}"
     return f"{name}, bfloat16" if narrow else name
 
 

@@ -78,13 +78,14 @@ class Trainer:
                 g = Copy(g).output
             pinned[g] = ("gradient", spec.offset)
         penalties = self._penalties(specs, leaves, list(pinned), n, weight)
+        done = [*pinned, *penalties]
+        if self.optimizer is not None:
+            own = [p for p in penalties if self._adds(p.op)]
+            penalties = [p for p in penalties if p not in own]
+            done = [self._update([*pinned, *penalties], [p.op for p in own])]
+            penalties += done if own else []
         total = LossTotal(self._reported(loss, share), *penalties).output
-        outputs = [total, *statistics]
-        if self.optimizer is None:
-            outputs += [*pinned, *penalties]
-        else:
-            outputs.append(self._update([*pinned, *penalties]))
-        return compile_program(outputs, {**pinned, total: ("loss", 0)})
+        return compile_program([*statistics, total, *done], {**pinned, total: ("loss", 0)})
 
     def _penalties(self, specs, leaves, gradients, n, weight):
         """Operations that add penalties to the gradients, and whose outputs add to the loss."""
@@ -98,7 +99,12 @@ class Trainer:
         """The loss of the batch, before penalties, as it is reported."""
         return ops.sum(loss * share)
 
-    def _update(self, wait_for):
+    def _adds(self, penalty):
+        """Whether the optimizer's kernel can add the gradient of a penalty itself."""
+        unclipped = self.optimizer.clip_norm is None  # the norm is that of the whole gradient
+        return unclipped and penalty.l1 == 0 and len(penalty.inputs) == 2
+
+    def _update(self, wait_for, penalties):
         def whole(role):
             return Tensor((self.network.parameters.sizes["parameter"],), role=role)
 
@@ -110,7 +116,10 @@ class Trainer:
         slots = [whole(f"slot{k}") for k in range(self.slots)]
         registers = Tensor((REGISTERS,), "int32", role="registers")
         update = self.optimizer.update
-        return update(whole("parameter"), gradient, *slots, registers, scale, *wait_for).output
+        parts = tuple((p.inputs[0].offset, p.inputs[0].size, p.l2) for p in penalties)
+        return update(
+            whole("parameter"), gradient, *slots, registers, scale, *wait_for, penalties=parts
+        ).output
 
     def _table(self, n):
         """(table, memories) for batches of ``n`` rows, built on first use."""

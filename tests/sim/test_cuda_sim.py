@@ -198,7 +198,9 @@ def optimizers(feed):
     outputs = []
     for update in (AdamUpdate, MomentumUpdate, RMSpropUpdate):
         slots = [feed(np.abs(feed.rng.normal(size=20))) for _ in range(update.slots)]
-        outputs.append(update(feed.normal(20), g, *slots, registers, scale).output)
+        penalties = ((2, 7, 0.1), (12, 8, 0.3))
+        step = update(feed.normal(20), g, *slots, registers, scale, penalties=penalties)
+        outputs.append(step.output)
     return outputs
 
 

@@ -34,6 +34,15 @@ register(
     "alexnet",
     alexnet,
     paper="Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014",
-    features=("features.2", "features.5", "features.12", "classifier.1", "classifier.4"),
+    points=(
+        ("stem", "features.0"),
+        ("stage1", "features.0"),
+        ("stage2", "features.3"),
+        ("stage3", "features.10"),
+        ("stage4", "features.12"),
+        ("pool", "flatten"),
+        ("penultimate", "classifier.4"),
+        ("logits", "classifier.6"),
+    ),
     flattened=(("classifier.1", (256, 6, 6)),),
 )

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
+from ...layers.combinators import Sequential
 from ...layers.network import Network
+from .positions import resize_positions
+from .states import read_state
 
 __all__ = ["NETWORKS", "Architecture", "find_network", "random_weights", "register"]
 
@@ -20,7 +23,10 @@ LAST_PART = {
     "beta": "bias",
     "mean": "running_mean",
     "var": "running_var",
+    "scale": "gamma",
 }
+# Shapes that torchvision gives to vectors, by the last part of its names.
+AXES = {"layer_scale": (-1, 1, 1)}
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,18 @@ class Architecture:
         layer gives logits: no softmax.
     paper : str
         Where it is described.
-    features : tuple of str
-        Layers whose activations are useful as features, from early to late, named as in
-        ``Trace.activations``.
+    points : tuple of (str, str)
+        Where features are read: canonical names and the layers that give them, from early to late,
+        named as in ``Trace.activations``. A network has those that make sense for it:
+
+        - "stem": the map after the first downsampling.
+        - "stage1" .. "stage4": the last map of 1/4, 1/8, 1/16 and 1/32 of the picture's height and
+          width; of a transformer, the tokens after each quarter of the blocks.
+        - "pool": the vector that the head starts from: the last map averaged over all places, or
+          flattened (AlexNet, VGG), or the class token. In SqueezeNet, which averages after its
+          last layer, the map itself.
+        - "penultimate": what the last layer with weights reads, which may be "pool".
+        - "logits": what the last layer gives, before any softmax.
     input_shape : tuple of int, default=(224, 224, 3)
         Height, width and channels of an image. Other sizes give other feature maps; where the
         first dense layer reads a whole map (``flattened``) they give other weights, too.
@@ -47,12 +62,29 @@ class Architecture:
     flattened : tuple of (str, (int, int, int)), default=()
         Dense layers that read a flattened map, and the (channels, height, width) of it. The rows
         of our weights go over height, width, channels; torchvision's over channels first.
+    head : str, default=""
+        The last layer with weights, which a network without its head lacks; "" where that is the
+        layer of "logits".
+    namings : tuple of callable, default=()
+        ``naming(state)`` gives a state dict of another library's under torchvision's names, or
+        None when its names are not of that library.
+    transform_input : bool, default=False
+        Whether torchvision's own weights of this network want pictures normalised with mean and
+        standard deviation 0.5, though its preprocessing uses ImageNet's: its code turns one into
+        the other. Here the weights record's :class:`~skdeep.features.Preprocessing` says so.
+
+    patches : str, default=""
+        Of a transformer, the layer that makes patches. Position embeddings of files are resized
+        bicubically where a picture has another number of patches.
+    position_offset : float, default=0.0
+        Added to the number of rows and columns of patches when the ratio of both sizes is taken,
+        as DINOv2 was trained with.
 
     Examples
     --------
     >>> from skdeep.features import find_network
     >>> resnet = find_network("resnet18")
-    >>> resnet.input_shape, resnet.features[-1]
+    >>> resnet.input_shape, dict(resnet.points)["pool"]
     ((224, 224, 3), 'avgpool')
     >>> resnet.torchvision_key("layer2.0.shortcut.1.mean")
     'layer2.0.downsample.1.running_mean'
@@ -61,11 +93,16 @@ class Architecture:
     name: str
     layers: Callable
     paper: str
-    features: tuple
+    points: tuple
     input_shape: tuple = (224, 224, 3)
-    n_outputs: int = 1000
+    n_outputs: int | None = 1000
     renames: tuple = ()
     flattened: tuple = ()
+    head: str = ""
+    namings: tuple = ()
+    transform_input: bool = False
+    patches: str = ""
+    position_offset: float = 0.0
 
     def network(self, input_shape=None):
         """The network for images of one shape, with its parameters declared.
@@ -82,6 +119,81 @@ class Architecture:
         network = Network(self.layers(), input_shape or self.input_shape)
         network.probe()
         return network
+
+    def with_outputs(self, n_outputs):
+        """The same network with a head for another number of classes.
+
+        Parameters
+        ----------
+        n_outputs : int
+
+        Returns
+        -------
+        Architecture
+        """
+        layers = partial(self.layers, n_outputs=n_outputs)
+        return replace(self, layers=layers, n_outputs=n_outputs)
+
+    def before(self, layer):
+        """The network as far as a layer of its head; ``n_outputs`` of it is None.
+
+        Parameters
+        ----------
+        layer : str
+            Named as in ``Trace.activations``; it and what follows is left out.
+
+        Returns
+        -------
+        Architecture
+            With the points that are left.
+        """
+        cut = replace(self, layers=partial(_layers_before, self.layers, layer), n_outputs=None)
+        known = cut.network().probe()
+        return replace(cut, points=tuple(p for p in self.points if p[1] in known))
+
+    def from_state(self, state, input_shape=None):
+        """Weights from a state dict under torchvision's, timm's or Hugging Face's names.
+
+        Prefixes that training code puts before all names are dropped ("module.", "model.",
+        "backbone."), counters of batch norm and auxiliary classifiers ignored. Everything else
+        must fit: a weight that this network has no use for belongs to another network.
+
+        Files do not tell how a convolution pads. Names and shapes of timm's ``tf_`` models and of
+        its models with blurred or averaged downsampling ("resnetaa50", "resnetblur50") are those
+        of models that compute something else; whoever knows the name of a file can tell, see
+        :func:`skdeep.features.networks.states.refuse_name`.
+
+        Parameters
+        ----------
+        state : dict of str to ndarray
+        input_shape : tuple of int or None, default=None
+            As for :meth:`from_torchvision`.
+
+        Returns
+        -------
+        architecture : Architecture
+            This one; with another ``n_outputs`` where the file's head has them; or without a head
+            where the file has none (or one of its own making).
+        weights : dict of str to ndarray
+            By our names, in our layout.
+
+        Raises
+        ------
+        ValueError
+            When the state dict is not one of this network; names the first weight that is missing,
+            too many, or of another shape.
+
+        Examples
+        --------
+        >>> from skdeep.features import find_network, random_weights
+        >>> squeezenet = find_network("squeezenet1_1")
+        >>> state = squeezenet.to_torchvision(random_weights(squeezenet.network()))
+        >>> tuned = {f"module.{k}": v[:7] if "classifier" in k else v for k, v in state.items()}
+        >>> architecture, weights = squeezenet.from_state(tuned)
+        >>> architecture.n_outputs, weights["classifier.1.W"].shape
+        (7, (1, 1, 512, 7))
+        """
+        return read_state(self, state, input_shape)
 
     def torchvision_key(self, name):
         """The key in torchvision's state dict of one of our weights.
@@ -118,7 +230,7 @@ class Architecture:
             for name, array in weights.items()
         }
 
-    def from_torchvision(self, state):
+    def from_torchvision(self, state, input_shape=None):
         """Weights under our names and in our layout.
 
         Parameters
@@ -126,6 +238,8 @@ class Architecture:
         state : dict of str to ndarray
             A state dict as NumPy arrays. What this network has no use for is left out (counters of
             batch norm, auxiliary classifiers).
+        input_shape : tuple of int or None, default=None
+            Of the pictures to come: a transformer's position embeddings are resized for them.
 
         Returns
         -------
@@ -137,11 +251,14 @@ class Architecture:
             When a key is missing or an array has another shape.
         """
         weights = {}
-        for spec in self.network().parameters:
+        network = self.network(input_shape)
+        for spec in network.parameters:
             key = self.torchvision_key(spec.name)
             if key not in state:
                 raise ValueError(f"{self.name} needs {key!r}, which the state dict does not hold.")
             array = self._to_filters_last(spec.name, np.asarray(state[key]))
+            if self.patches and spec.name.endswith(".position") and array.shape != spec.shape:
+                array = self._fit_position(key, array, network)
             if array.shape != spec.shape:
                 raise ValueError(
                     f"{self.name}: {key!r} has shape {np.shape(state[key])}, which does not give "
@@ -149,6 +266,14 @@ class Architecture:
                 )
             weights[spec.name] = array
         return weights
+
+    def _fit_position(self, key, array, network):
+        """A position embedding for the patches of a network's input."""
+        rows, columns = network.probe()[self.patches][:2]
+        try:
+            return resize_positions(array, rows, columns, self.position_offset)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {key!r} {error}") from error
 
     def _map_of(self, name):
         """(channels, height, width) that a dense weight's rows go over, or None."""
@@ -160,14 +285,30 @@ class Architecture:
         if shape is not None:
             c, h, w = shape
             return array.reshape(h, w, c, -1).transpose(3, 2, 0, 1).reshape(-1, c * h * w)
-        return _axes_reversed(array, (3, 2, 0, 1))
+        array = _axes_reversed(array, (3, 2, 0, 1))
+        last = self.torchvision_key(name).rpartition(".")[2]
+        return array.reshape(AXES[last]) if last in AXES else array
 
     def _to_filters_last(self, name, array):
         shape = self._map_of(name)
         if shape is not None and array.ndim == 2 and array.shape[1] == math.prod(shape):
             array = array.reshape(-1, *shape).transpose(2, 3, 1, 0)
             return array.reshape(-1, array.shape[3])
+        if array.ndim == 3 and array.shape[1:] == (1, 1):
+            return array.reshape(-1)
         return _axes_reversed(array, (2, 3, 1, 0))
+
+
+def _layers_before(layers, path):
+    """A list of (name, layer) pairs as far as the layer of a path, which may be in a Sequential."""
+    first, _, rest = path.partition(".")
+    kept = []
+    for name, layer in layers() if callable(layers) else layers:
+        if name == first:
+            inner = _layers_before(layer.layers, rest) if rest else []
+            return [*kept, (name, Sequential(inner))] if inner else kept
+        kept.append((name, layer))
+    raise ValueError(f"there is no layer {first!r}; there are {[name for name, _ in kept]}.")
 
 
 def _axes_reversed(array, of_convolutions):
@@ -228,6 +369,7 @@ RANDOM = {
     "beta": _normal(0.2),
     "class_token": _normal(0.5),
     "position": _normal(0.5),
+    "scale": _uniform(0.2, 0.6),
     "mean": _normal(0.2),
     "var": _uniform(0.5, 1.5),
 }

@@ -65,5 +65,15 @@ register(
     "googlenet",
     googlenet,
     paper="Szegedy et al., Going deeper with convolutions, 2015",
-    features=("maxpool2", "inception3b", "inception4e", "inception5b", "avgpool"),
+    points=(
+        ("stem", "conv1"),
+        ("stage1", "conv3"),
+        ("stage2", "inception3b"),
+        ("stage3", "inception4e"),
+        ("stage4", "inception5b"),
+        ("pool", "avgpool"),
+        ("penultimate", "avgpool"),
+        ("logits", "fc"),
+    ),
+    transform_input=True,
 )

@@ -68,5 +68,14 @@ register(
     "mobilenet_v2",
     mobilenet_v2,
     paper="Sandler et al., MobileNetV2: inverted residuals and linear bottlenecks, 2018",
-    features=("features.3", "features.6", "features.13", "features.18", "avgpool"),
+    points=(
+        ("stem", "features.0"),
+        ("stage1", "features.3"),
+        ("stage2", "features.6"),
+        ("stage3", "features.13"),
+        ("stage4", "features.18"),
+        ("pool", "avgpool"),
+        ("penultimate", "avgpool"),
+        ("logits", "classifier.1"),
+    ),
 )

@@ -82,6 +82,15 @@ for name, block, first, counts in (
         first,
         counts,
         paper="He et al., Deep residual learning for image recognition, 2016",
-        features=("maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool"),
+        points=(
+            ("stem", "maxpool"),
+            ("stage1", "layer1"),
+            ("stage2", "layer2"),
+            ("stage3", "layer3"),
+            ("stage4", "layer4"),
+            ("pool", "avgpool"),
+            ("penultimate", "avgpool"),
+            ("logits", "fc"),
+        ),
         renames=((".shortcut.", ".downsample."),),
     )

@@ -67,15 +67,24 @@ def _classify(features, n_outputs):
     return [("features", Sequential(features)), ("classifier", Sequential(classifier))]
 
 
-for build, features in (
-    (squeezenet1_0, ("features.2", "features.6", "features.11", "features.12")),
-    (squeezenet1_1, ("features.2", "features.5", "features.8", "features.12")),
+for build, stages in (
+    (squeezenet1_0, ("features.5", "features.10")),
+    (squeezenet1_1, ("features.4", "features.7")),
 ):
     register(
         build.__name__,
         build,
         paper="Iandola et al., SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and "
         "<0.5MB model size, 2016",
-        features=features,
+        points=(
+            ("stem", "features.0"),
+            ("stage1", stages[0]),
+            ("stage2", stages[1]),
+            ("stage3", "features.12"),
+            ("pool", "features.12"),
+            ("penultimate", "features.12"),
+            ("logits", "classifier.3"),
+        ),
+        head="classifier.1",
         renames=((".expand.", "."),),
     )

@@ -33,9 +33,18 @@ def vgg(counts, batch_norm=False, n_outputs=1000):
     ]
 
 
-def pools(counts, per_layer):
-    """Names of the poolings."""
-    return tuple(f"features.{per_layer * sum(counts[: k + 1]) + k}" for k in range(len(counts)))
+def points(counts, batch_norm):
+    """The first pooling, the last layer before each other one, the last pooling, and the head."""
+    per_layer = 3 if batch_norm else 2
+    pools = [per_layer * sum(counts[: k + 1]) + k for k in range(len(counts))]
+    stages = [*(pool - per_layer + batch_norm for pool in pools[2:]), pools[-1]]
+    return (
+        ("stem", f"features.{pools[0]}"),
+        *((f"stage{k}", f"features.{place}") for k, place in enumerate(stages, 1)),
+        ("pool", "flatten"),
+        ("penultimate", "classifier.3"),
+        ("logits", "classifier.6"),
+    )
 
 
 for name, counts in {
@@ -52,6 +61,6 @@ for name, counts in {
             batch_norm,
             paper="Simonyan & Zisserman, Very deep convolutional networks for large-scale image "
             "recognition, 2015",
-            features=(*pools(counts, 3 if batch_norm else 2), "classifier.0", "classifier.3"),
+            points=points(counts, batch_norm),
             flattened=(("classifier.0", (512, 7, 7)),),
         )

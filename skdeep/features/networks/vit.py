@@ -6,14 +6,38 @@ torchvision keeps queries, keys and values in one matrix (3 width, width), as we
 from ...layers import (
     Conv2D,
     Dense,
+    Layer,
     LayerNorm,
     MultiHeadAttention,
     Residual,
     SelectToken,
     Sequential,
     TokenEmbedding,
+    TokenMap,
 )
+from ...layers.base import current_trace
 from .architecture import register
+from .transformer_names import (
+    OLD_TORCHVISION,
+    TIMM_TO_TORCHVISION,
+    hugging_face_to_torchvision,
+)
+
+
+class PatchMap(Layer):
+    """Shows the tokens of patches as a map, under the name "map", and passes all tokens on.
+
+    ``source`` is the layer that made the patches.
+    """
+
+    def __init__(self, source):
+        self.source = source
+
+    def forward(self, x):
+        trace = current_trace()
+        patches = trace.activations[".".join([*trace.path[:-1], self.source])]
+        trace.call(TokenMap(patches.shape[1]), x, "map")
+        return x
 
 
 def block(width, heads, hidden):
@@ -38,6 +62,7 @@ def vit(patch, width, depth, heads, hidden, n_outputs=1000):
         ("conv_proj", Conv2D(width, patch, stride=patch)),
         ("tokens", TokenEmbedding()),
         ("encoder", Sequential(encoder)),
+        ("patches", PatchMap("conv_proj")),
         ("token", SelectToken()),
         ("heads", Sequential([("head", Dense(n_outputs))])),
     ]
@@ -53,7 +78,16 @@ register(
     3072,
     paper="Dosovitskiy et al., An image is worth 16x16 words: transformers for image recognition "
     "at scale, 2021",
-    features=(*(f"encoder.blocks.encoder_layer_{k}" for k in (2, 5, 8, 11)), "token"),
+    points=(
+        ("stem", "tokens"),
+        ("stage1", "encoder.blocks.encoder_layer_2"),
+        ("stage2", "encoder.blocks.encoder_layer_5"),
+        ("stage3", "encoder.blocks.encoder_layer_8"),
+        ("stage4", "encoder.blocks.encoder_layer_11"),
+        ("pool", "token"),
+        ("penultimate", "token"),
+        ("logits", "heads.head"),
+    ),
     renames=(
         ("tokens.class_token", "class_token"),
         ("tokens.position", "encoder.pos_embedding"),
@@ -64,4 +98,6 @@ register(
         (".in_proj.W", ".in_proj_weight"),
         (".in_proj.b", ".in_proj_bias"),
     ),
+    patches="conv_proj",
+    namings=(OLD_TORCHVISION, TIMM_TO_TORCHVISION, hugging_face_to_torchvision),
 )

@@ -1,0 +1,76 @@
+"""Features of all pictures in a folder, into one file."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def pictures_in(folder):
+    """Files that look like pictures, in all folders below, in order."""
+    folder = Path(folder)
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def extract(folder, output, model, layers, weights, n_threads=None, precision="float32"):
+    """Write features, file names and names of folders to an ``.npz`` file.
+
+    Parameters
+    ----------
+    folder, output : path
+    model : str
+    layers : list of str
+    weights : str
+    n_threads : int or None, default=None
+    precision : str, default="float32"
+
+    Returns
+    -------
+    int
+        Exit status: 0; 1 when there is nothing to read, or nothing could be.
+    """
+    from ..features import ImageFeatures
+
+    output = Path(output)
+    files = pictures_in(folder)
+    if not files:
+        print(f"There are no pictures in {folder} ({', '.join(SUFFIXES)}).", file=sys.stderr)
+        return 1
+    transformer = ImageFeatures(
+        model, layers, weights=weights, n_threads=n_threads, precision=precision, on_error="nan",
+        verbose=1,
+    )  # fmt: skip
+    transformer.fit()
+    begin = time.perf_counter()
+    features = transformer.transform(files)
+    took = time.perf_counter() - begin
+    names = [p.relative_to(folder).as_posix() for p in files]
+    write_npz(
+        output,
+        features=features,
+        files=np.array(names),
+        labels=np.array([n.rpartition("/")[0] for n in names]),
+        feature_names=transformer.get_feature_names_out().astype(str),
+    )
+    bad = int(np.isnan(features).all(axis=1).sum())
+    print(
+        f"{len(files)} pictures, {features.shape[1]} features each, in {took:.1f} s "
+        f"({len(files) / took:.0f} a second); written to {output}."
+        + (f" {bad} could not be read and are NaN." if bad else "")
+    )
+    return 1 if bad == len(files) else 0
+
+
+def write_npz(path, **arrays):
+    """Write arrays so that the file is there whole, or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

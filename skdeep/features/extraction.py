@@ -1,0 +1,200 @@
+"""A network with weights, and the programs that take features of prepared pictures from it."""
+
+import hashlib
+import math
+import threading
+from functools import partial
+
+import numpy as np
+
+from .. import ops
+from ..estimators.base import make_device
+from ..graph.tensor import Tensor
+from ..layers.network import Network
+from ..training.data import Data
+from ..training.inference import Predictor, block_rows, keep_recent
+from ..training.summary import summarize
+from ..training.weights import Weights, place
+from .layer_table import layer_table
+
+POOLS = ("auto", "avg", "max", "flatten", None)
+
+
+class Extractor:
+    """What an :class:`ImageFeatures` holds once its weights are loaded; shared by its clones.
+
+    Parameters
+    ----------
+    name : str
+        Of the network, for messages.
+    network : Network
+        Its parameters are declared.
+    weights : dict of str to ndarray, or dict of str to Weights
+        By our names; or what another extractor has placed on devices, whose network begins with
+        the same layers.
+    points : tuple of (str, str)
+        Canonical names and the layers they stand for, from early to late.
+    preprocessing : Preprocessing
+    labels : ndarray of str or None
+        Names of the logits.
+    digest : str
+        Hash of what the weights were read from.
+    """
+
+    def __init__(self, name, network, weights, points, preprocessing, labels, digest):
+        self.name, self.network, self.preprocessing = name, network, preprocessing
+        self.points, self.labels, self.digest = dict(points), labels, digest
+        self._lock = threading.Lock()
+        self._predictors, self._parts = {}, {}
+        if all(isinstance(w, Weights) for w in weights.values()):
+            self._placed = weights
+        else:
+            cpu = make_device("cpu")
+            vectors = {role: cpu.zeros(n) for role, n in network.parameters.sizes.items()}
+            self._placed = {"cpu": Weights(cpu, network.gather(weights, vectors))}
+        x = Tensor((1, *network.input_shape), role="data")
+        _, trace = network.trace(x, training=False)
+        self.shapes = {name: t.shape[1:] for name, t in trace.activations.items()}
+        self._widest = max(map(math.prod, [network.input_shape, *self.shapes.values()]))
+
+    @property
+    def layers(self):
+        """Every layer with shape, stride and receptive field."""
+        return layer_table(self.network, tuple(self.points.items()))
+
+    def resolve(self, layer):
+        """The network's own name of a layer.
+
+        Raises
+        ------
+        ValueError
+            For a name that is neither canonical nor a layer's.
+        """
+        name = self.points.get(layer, layer)
+        if name not in self.shapes:
+            blocks = [n for n in self.shapes if n.count(".") < 2]
+            raise ValueError(
+                f"layer={layer!r} is no layer of {self.name}; choose one of {list(self.points)}, "
+                f"or one of its own, such as {blocks[:4]} .. {blocks[-1]!r}; `layers_` lists all."
+            )
+        return name
+
+    def feature_shape(self, name, pool):
+        """Shape of what a layer gives for one picture after pooling."""
+        return pooled(Tensor((1, *self.shapes[name])), pool, self._class_token()).shape[1:]
+
+    def _class_token(self):
+        return any(spec.name.endswith("class_token") for spec in self.network.parameters)
+
+    def _weights_on(self, device):
+        with self._lock:
+            if device.name not in self._placed:
+                vectors = self._placed["cpu"].memories
+                memories = {role: place(device, v) for role, v in vectors.items()}
+                self._placed[device.name] = Weights(device, memories)
+            return self._placed[device.name]
+
+    def split(self, name, input_shape):
+        """Two extractors: for pictures of another shape as far as a layer, and for what follows.
+
+        Parameters
+        ----------
+        name : str
+            One of the list that makes up the network.
+        input_shape : tuple of int
+            Height, width and channels.
+
+        Returns
+        -------
+        before, after : Extractor
+            ``after`` takes maps as large as those of the usual pictures.
+        """
+        network = self.network
+        cut = network.names.index(name) + 1
+        facts = (), self.preprocessing, self.labels, self.digest
+        with self._lock:
+            if "after" not in self._parts:
+                after = Network(network.layers[cut:], self.shapes[name])
+                after.probe()
+                own = network.views(self._placed["cpu"].memories)
+                own = {spec.name: own[spec.name] for spec in after.parameters}
+                self._parts["after"] = Extractor(self.name, after, own, *facts)
+            if input_shape not in self._parts:
+                before = Network(network.layers[:cut], input_shape)
+                before.probe()
+                part = Extractor(self.name, before, self._placed, *facts)
+                keep_recent(self._parts, input_shape, part)
+            return self._parts[input_shape], self._parts["after"]
+
+    def run(self, pictures, layers, pool, *, device, n_threads, **options):
+        """Features of prepared pictures.
+
+        Parameters
+        ----------
+        pictures : ndarray of float32 of shape (n, h, w, c)
+        layers : tuple of str
+            The network's own names.
+        pool : as of ImageFeatures
+        device : CPU or CUDA
+        n_threads : int
+        **options : memory, precision
+
+        Returns
+        -------
+        list of ndarray of float32, one per layer
+        """
+        n = len(pictures)
+        data = Data(pictures.reshape(n, -1), self.network.input_shape)
+        block = block_rows(n, self._widest, n_threads)
+        key = (layers, pool, device.name, block, *options.values())
+        with self._lock:
+            predictor = self._predictors.pop(key, None)  # concurrent callers build their own
+        if predictor is None:
+            build = partial(_build, layers, pool, self._class_token())
+            predictor = Predictor(
+                self.network, build, data, self._weights_on(device), block, **options
+            )
+        results = predictor.run(data, n_threads)
+        with self._lock:
+            keep_recent(self._predictors, key, predictor)
+        return results
+
+    def summary(self, layers, pool, n_samples, **options):
+        """A :class:`Summary` of what runs for some layers."""
+        device = make_device("cpu")
+        shape = self.network.input_shape
+        data = Data(np.zeros((n_samples, math.prod(shape)), np.float32), shape)
+        build = partial(_build, layers, pool, self._class_token())
+        weights = self._weights_on(device)
+        return summarize(Predictor(self.network, build, data, weights, n_samples, **options))
+
+
+def _build(layers, pool, class_token, output, trace, y):
+    return [pooled(trace.activations[name], pool, class_token) for name in layers]
+
+
+def pooled(t, pool, class_token):
+    """Activations as features: maps and tokens become vectors, vectors stay.
+
+    "auto" takes the class token of tokens where there is one; the other poolings leave it out.
+    """
+    if pool is None or t.ndim == 2:
+        return t
+    if pool == "flatten":
+        return ops.flatten(t)
+    if t.ndim == 3 and class_token:
+        cut = (0, 1) if pool == "auto" else (1, t.shape[1])
+        t = ops.slice_axis(t, 1, *cut)
+    if t.ndim == 3:
+        return ops.max(t, axis=1) if pool == "max" else ops.mean(t, axis=1)
+    return ops.global_max_pool2d(t) if pool == "max" else ops.global_average_pool2d(t)
+
+
+def digest_of(arrays):
+    """Hash of named arrays."""
+    state = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        state.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        state.update(array.reshape(-1).view(np.uint8))
+    return state.hexdigest()

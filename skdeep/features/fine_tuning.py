@@ -1,0 +1,113 @@
+"""Pretrained networks as layers of an estimator, to be trained further."""
+
+from ..layers.base import Layer, current_trace
+from ..layers.combinators import Sequential, apply_layers
+from .sources import load_weights
+
+__all__ = ["Pretrained", "network"]
+
+
+def network(model="resnet18", weights="default", *, layer="pool", trainable_from=None):
+    """Layers of a pretrained network for :class:`NeuralNetClassifier` and its kin.
+
+    The estimator appends a head that follows from y. Pictures must be prepared first, as
+    :class:`ImageLoader` does.
+
+    Parameters
+    ----------
+    model : str or Architecture, default="resnet18"
+    weights : as of :class:`ImageFeatures`, default="default"
+    layer : str, default="pool"
+        The last layer that is used.
+    trainable_from : str or None, default=None
+        The first layer that is trained; those before it stay as they are. None trains nothing but
+        the head.
+
+    Returns
+    -------
+    list of (str, Layer)
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skdeep import NeuralNetClassifier
+    >>> from skdeep.features import ImageLoader, network
+    >>> layers = network("resnet18", trainable_from="stage4")
+    >>> model = make_pipeline(ImageLoader("resnet18"), NeuralNetClassifier(layers, max_epochs=5))
+    >>> model = model.set_params(neuralnetclassifier__trunk__trainable_from="stage3")
+    """
+    return [("trunk", Pretrained(model, weights, layer=layer, trainable_from=trainable_from))]
+
+
+class Pretrained(Layer):
+    """A pretrained network up to one of its layers, starting from its weights.
+
+    Parameters
+    ----------
+    model : str or Architecture, default="resnet18"
+    weights : as of :class:`ImageFeatures`, default="default"
+    layer : str, default="pool"
+        The last layer that is used.
+    trainable_from : str or None, default=None
+        The first layer that is trained. Those before it keep their weights, and their batch norm
+        its statistics. None keeps all of them.
+
+    Examples
+    --------
+    >>> from skdeep.features import Pretrained
+    >>> Pretrained("resnet18", trainable_from="layer4.1")
+    Pretrained(trainable_from='layer4.1')
+    """
+
+    def __init__(self, model="resnet18", weights="default", *, layer="pool", trainable_from=None):
+        self.model = model
+        self.weights = weights
+        self.layer = layer
+        self.trainable_from = trainable_from
+
+    def forward(self, x):
+        """What ``layer`` gives for prepared pictures (n, h, w, 3)."""
+        known = load_weights(self.model, self.weights, x.shape[1:])
+        pairs = layers_through(known.layers(), known.layer(self.layer), known.name)
+        start = StartWeights(self.model, self.weights, x.shape[1:])
+        with current_trace().starting(start.named, known.before(self.trainable_from)):
+            return apply_layers(pairs, x)
+
+
+def layers_through(pairs, path, where):
+    """(name, layer) pairs as far as the layer of a path, which may be inside a Sequential."""
+    first, _, rest = path.partition(".")
+    names = [name for name, _ in pairs]
+    if first not in names:
+        raise ValueError(f"layer {path!r} is not in {where}, which has {names}.")
+    k = names.index(first)
+    last = pairs[k][1]
+    if rest:
+        if not isinstance(last, Sequential):
+            raise ValueError(f"layer {rest!r} is inside {where}'s block {first!r}; take that.")
+        last = Sequential(layers_through(last.layers, rest, first))
+    return [*pairs[:k], (first, last)]
+
+
+class StartWeights:
+    """Start values that are read when they are needed, and pickle as names.
+
+    Parameters
+    ----------
+    model, weights : as of Pretrained
+    input_shape : tuple of int
+    name : str, default=""
+        Of one weight.
+    """
+
+    def __init__(self, model, weights, input_shape, name=""):
+        self.model, self.weights, self.input_shape = model, weights, input_shape
+        self.name = name
+
+    def named(self, name):
+        """The initializer of one weight."""
+        return StartWeights(self.model, self.weights, self.input_shape, name)
+
+    def __call__(self, shape, rng):
+        """The weight, which has this shape."""
+        return load_weights(self.model, self.weights, self.input_shape).weights[self.name]

@@ -1,0 +1,203 @@
+"""Pretrained networks with their own head, as fitted classifiers."""
+
+import math
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from .image_features import PretrainedMixin
+from .pictures import Pictures
+
+__all__ = ["ImageClassifier"]
+
+
+class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
+    """A pretrained network and its head: says what is on a picture.
+
+    It is fitted from the start, to what its weights were trained on; ``fit`` learns nothing. To
+    tell classes of your own apart, put :class:`ImageFeatures` before a classifier, or train a
+    :func:`network` further.
+
+    Parameters
+    ----------
+    model : str, path or Architecture, default="resnet50"
+    weights : str, path, WeightsRecord or dict of arrays, default="default"
+    preprocessing : Preprocessing or "auto", default="auto"
+    crops : {1, 10}, default=1
+        10 averages the probabilities of the middle and the corners, and of their mirror images, at
+        ten times the cost.
+    batch_size : int, default=32
+    precision : {"float32", "bfloat16"}, default="float32"
+    device : {"cpu", "cuda"} or None, default=None
+    n_threads : int or None, default=None
+    on_error : {"raise", "nan"}, default="raise"
+        With "nan" a picture that cannot be read has probabilities of NaN; ``predict`` raises.
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Names, or numbers where the weights have none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeep.features import ImageClassifier
+    >>> pictures = np.random.RandomState(0).randint(0, 256, (2, 90, 70, 3), np.uint8)
+    >>> classifier = ImageClassifier("squeezenet1_1", weights="random")
+    >>> classifier.predict_proba(pictures).shape
+    (2, 1000)
+    """
+
+    def __init__(
+        self,
+        model="resnet50",
+        weights="default",
+        *,
+        preprocessing="auto",
+        crops=1,
+        batch_size=32,
+        precision="float32",
+        device=None,
+        n_threads=None,
+        on_error="raise",
+        verbose=0,
+    ):
+        self.model = model
+        self.weights = weights
+        self.preprocessing = preprocessing
+        self.crops = crops
+        self.batch_size = batch_size
+        self.precision = precision
+        self.device = device
+        self.n_threads = n_threads
+        self.on_error = on_error
+        self.verbose = verbose
+
+    def fit(self, X=None, y=None):
+        """Read the weights and check the parameters.
+
+        Parameters
+        ----------
+        X, y : ignored
+
+        Returns
+        -------
+        self
+        """
+        self._head()
+        return self
+
+    def _head(self):
+        self._check()
+        if self.crops not in (1, 10):
+            raise ValueError(f"crops={self.crops!r} must be 1 or 10.")
+        extractor = self._load()
+        if "logits" not in extractor.points:
+            raise ValueError(
+                f"{extractor.name} has no head with these weights; use ImageFeatures(layer='pool') "
+                "before a classifier."
+            )
+        return extractor, extractor.resolve("logits")
+
+    @property
+    def classes_(self):
+        """Names, or numbers where the weights have none."""
+        extractor, layer = self._head()
+        if extractor.labels is not None:
+            return extractor.labels
+        return np.arange(math.prod(extractor.shapes[layer]))
+
+    def decision_function(self, X):
+        """Logits: what the head gives before softmax.
+
+        Parameters
+        ----------
+        X : sequence of pictures, as of :meth:`ImageFeatures.transform`
+
+        Returns
+        -------
+        ndarray of float32 of shape (n_pictures, n_classes)
+            With ``crops=10`` the logarithms of the averaged probabilities.
+        """
+        if self.crops == 10:
+            return np.log(self.predict_proba(X))
+        return self._logits(X)
+
+    def _logits(self, X):
+        extractor, layer = self._head()
+        pictures = Pictures(X)
+        out = np.full((len(pictures), math.prod(extractor.shapes[layer])), np.nan, np.float32)
+        self._warn(self._rows(extractor, pictures, (layer,), "flatten", out), len(pictures))
+        return out
+
+    def predict_proba(self, X):
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : sequence of pictures, as of :meth:`ImageFeatures.transform`
+
+        Returns
+        -------
+        ndarray of float32 of shape (n_pictures, n_classes)
+        """
+        if self.crops == 1:
+            return softmax(self._logits(X), axis=1)
+        extractor, layer = self._head()
+        pictures = Pictures(X)
+        run = {"device": self._device(), "n_threads": self._threads(), **self._options()}
+        out, failed = [], {}
+        for k in range(len(pictures)):
+            try:
+                crops = extractor.preprocessing.ten_crops(pictures.load(k))
+            except ValueError as error:
+                if self.on_error == "raise":
+                    raise
+                failed[k] = error
+                out.append(np.full(math.prod(extractor.shapes[layer]), np.nan, np.float32))
+                continue
+            (logits,) = extractor.run(crops, (layer,), "flatten", **run)
+            out.append(softmax(logits, axis=1).mean(axis=0))
+        self._warn(failed, len(pictures))
+        return np.stack(out)
+
+    def predict(self, X):
+        """The most probable class of each picture.
+
+        Parameters
+        ----------
+        X : sequence of pictures, as of :meth:`ImageFeatures.transform`
+
+        Returns
+        -------
+        ndarray of shape (n_pictures,)
+        """
+        scores = self.decision_function(X)
+        if np.isnan(scores).any():
+            bad = np.flatnonzero(np.isnan(scores).any(axis=1))
+            raise ValueError(f"pictures {bad[:10].tolist()} have no class: they could not be read.")
+        return self.classes_[scores.argmax(axis=1)]
+
+    def predict_top(self, X, k=5):
+        """The k most probable classes of each picture.
+
+        Parameters
+        ----------
+        X : sequence of pictures, as of :meth:`ImageFeatures.transform`
+        k : int, default=5
+
+        Returns
+        -------
+        list of list of (class, probability)
+            One list per picture, the most probable first.
+        """
+        p, classes = self.predict_proba(X), self.classes_
+        if not 1 <= k <= len(classes):
+            raise ValueError(f"k={k!r} must be between 1 and {len(classes)}.")
+        order = np.argsort(-p, axis=1, kind="stable")[:, :k]
+        return [[(classes[c], float(row[c])) for c in top] for row, top in zip(p, order)]
+
+    def __sklearn_is_fitted__(self):
+        return True

@@ -1,0 +1,284 @@
+"""Where on a large picture a pretrained network finds its classes."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.special import softmax
+from sklearn.base import BaseEstimator
+
+from .._validation import POSITIVE, SHARE
+from .image_features import PretrainedMixin
+from .pictures import Pictures
+
+__all__ = ["ImageLocalizer", "Location"]
+
+WINDOWS = 256  # that the head looks at together
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place on a picture.
+
+    Parameters
+    ----------
+    label : object
+        One of ``classes_``.
+    probability : float
+        That the network gives the class there.
+    left, top, right, bottom : int
+        Corners in pixels of the picture as it was given; right and bottom are outside.
+
+    Examples
+    --------
+    >>> from skdeep.features import Location
+    >>> Location("tabby", 0.7, 10, 20, 110, 120).right
+    110
+    """
+
+    label: object
+    probability: float
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def overlap(self, other):
+        """Area of what two places share over the area that they cover together."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        shared = max(width, 0) * max(height, 0)
+        return shared / (self._area() + other._area() - shared)
+
+    def _area(self):
+        return (self.right - self.left) * (self.bottom - self.top)
+
+
+class ImageLocalizer(PretrainedMixin, BaseEstimator):
+    """Slide a pretrained network over pictures and say where it finds given classes.
+
+    The convolutions run once over a whole picture; the rest of the network looks at every window
+    of their result that is as large as the network was trained for. Windows in the middle of a
+    picture see what lies around them, so that probabilities are near to those of the window cut
+    out, not equal to them.
+
+    Parameters
+    ----------
+    model : str or Architecture, default="resnet50"
+        With convolutions to its end: no transformer.
+    classes : list of labels or None, default=None
+        Which to look for; None: all.
+    weights : str, path, WeightsRecord or dict of arrays, default="default"
+    preprocessing : Preprocessing or "auto", default="auto"
+    scales : tuple of float, default=(1.0, 2.0)
+        How many times as large as for classification a picture is looked at.
+    threshold : float, default=0.5
+        Least probability.
+    overlap : float, default=0.3
+        Of two places of one class that share more than this part, the better one stays.
+    precision : {"float32", "bfloat16"}, default="float32"
+    device : {"cpu", "cuda"} or None, default=None
+    n_threads : int or None, default=None
+    on_error : {"raise", "nan"}, default="raise"
+        With "nan" a picture that cannot be read has no places.
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeep.features import ImageLocalizer
+    >>> picture = np.random.RandomState(0).randint(0, 256, (300, 400, 3), np.uint8)
+    >>> localizer = ImageLocalizer("squeezenet1_1", weights="random", scales=(1.0,))
+    >>> localizer.window_probabilities([picture])[0].shape
+    (4, 9, 1000)
+    """
+
+    batch_size = 1  # pictures have different sizes
+
+    def __init__(
+        self,
+        model="resnet50",
+        classes=None,
+        *,
+        weights="default",
+        preprocessing="auto",
+        scales=(1.0, 2.0),
+        threshold=0.5,
+        overlap=0.3,
+        precision="float32",
+        device=None,
+        n_threads=None,
+        on_error="raise",
+        verbose=0,
+    ):
+        self.model = model
+        self.classes = classes
+        self.weights = weights
+        self.preprocessing = preprocessing
+        self.scales = scales
+        self.threshold = threshold
+        self.overlap = overlap
+        self.precision = precision
+        self.device = device
+        self.n_threads = n_threads
+        self.on_error = on_error
+        self.verbose = verbose
+
+    def fit(self, X=None, y=None):
+        """Read the weights and check the parameters.
+
+        Parameters
+        ----------
+        X, y : ignored
+
+        Returns
+        -------
+        self
+        """
+        self._wanted()
+        self._window()
+        return self
+
+    @property
+    def classes_(self):
+        """Names, or numbers where the weights have none."""
+        extractor = self._load()
+        if extractor.labels is not None:
+            return extractor.labels
+        return np.arange(math.prod(extractor.shapes[extractor.resolve("logits")]))
+
+    def _wanted(self):
+        """Numbers of the classes to look for."""
+        self._check()
+        for name, rule in (("threshold", SHARE), ("overlap", SHARE)):
+            if not rule.holds(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be {rule.text}.")
+        if not self.scales or not all(POSITIVE.holds(s) and s >= 1 for s in self.scales):
+            raise ValueError(f"scales={self.scales!r} must be a tuple of numbers of at least 1.")
+        known = self.classes_
+        if self.classes is None:
+            return np.arange(len(known))
+        places = {label: k for k, label in enumerate(known.tolist())}
+        missing = [label for label in self.classes if label not in places]
+        if missing:
+            raise ValueError(f"classes={missing!r} are not among the {len(known)} in `classes_`.")
+        return np.array([places[label] for label in self.classes])
+
+    def _window(self):
+        """Name of the last map, and its (height, width) for one picture of the usual size."""
+        extractor = self._load()
+        maps = [n for n in extractor.network.names if len(extractor.shapes[n]) == 3]
+        if not maps or math.prod(extractor.shapes[maps[-1]][:2]) == 1:
+            maps = [n for n in maps if math.prod(extractor.shapes[n][:2]) > 1]
+        if not maps:
+            raise ValueError(f"{extractor.name} has no maps to slide over; take a CNN.")
+        return maps[-1], extractor.shapes[maps[-1]][:2]
+
+    def window_probabilities(self, X, scale=1.0):
+        """Probabilities of all classes in every window.
+
+        Parameters
+        ----------
+        X : sequence of pictures, as of :meth:`ImageFeatures.transform`
+        scale : float, default=1.0
+
+        Returns
+        -------
+        list of ndarray of float32 of shape (rows, columns, n_classes)
+            One per picture.
+        """
+        self._wanted()
+        pictures = Pictures(X)
+        return [self._probabilities(pictures.load(k), scale)[0] for k in range(len(pictures))]
+
+    def _probabilities(self, picture, scale):
+        """Probabilities of every window, and the shape of the picture they were taken from."""
+        extractor = self._load()
+        cut, (rows, columns) = self._window()
+        recipe = extractor.preprocessing
+        side = (
+            recipe.resize
+            if isinstance(recipe.resize, int)
+            else min(extractor.network.input_shape[:2])
+        )
+        prepared = replace(recipe, resize=round(side * scale), crop=None)(picture)
+        trunk, head = extractor.split(cut, prepared.shape)
+        run = {"device": self._device(), "n_threads": self._threads(), **self._options()}
+        (maps,) = trunk.run(prepared[None], (cut,), None, **run)
+        windows = sliding_window_view(maps[0], (rows, columns), axis=(0, 1))
+        high, wide = windows.shape[:2]
+        windows = windows.reshape(high * wide, -1, rows, columns)
+        last = head.network.names[-1]
+        logits = []
+        for start in range(0, len(windows), WINDOWS):
+            part = np.ascontiguousarray(windows[start : start + WINDOWS].transpose(0, 2, 3, 1))
+            logits.append(head.run(part, (last,), "flatten", **run)[0].copy())
+        p = softmax(np.concatenate(logits), axis=1)
+        return p.reshape(high, wide, -1), prepared.shape[:2]
+
+    def predict(self, X):
+        """Places where the classes are found.
+
+        Parameters
+        ----------
+        X : sequence of pictures, as of :meth:`ImageFeatures.transform`
+
+        Returns
+        -------
+        list of list of Location
+            One list per picture, the most probable place first.
+        """
+        wanted, labels = self._wanted(), self.classes_
+        pictures = Pictures(X)
+        results, failed = [], {}
+        for k in range(len(pictures)):
+            try:
+                picture = pictures.load(k)
+            except ValueError as error:
+                if self.on_error == "raise":
+                    raise
+                failed[k] = error
+                results.append([])
+                continue
+            found = [
+                place for s in self.scales for place in self._places(picture, s, wanted, labels)
+            ]
+            results.append(suppress(found, self.overlap))
+        self._warn(failed, len(pictures))
+        return results
+
+    def _places(self, picture, scale, wanted, labels):
+        p, (height, width) = self._probabilities(picture, scale)
+        side_y, side_x = self._load().network.input_shape[:2]
+        steps = [
+            (s - side) / max(n - 1, 1)
+            for s, side, n in zip((height, width), (side_y, side_x), p.shape)
+        ]
+        down, right = picture.shape[0] / height, picture.shape[1] / width
+        for i, j, c in zip(*np.nonzero(p[:, :, wanted] >= self.threshold)):
+            top, left = i * steps[0] * down, j * steps[1] * right
+            yield Location(
+                labels[wanted[c]],
+                float(p[i, j, wanted[c]]),
+                round(left),
+                round(top),
+                min(round(left + side_x * right), picture.shape[1]),
+                min(round(top + side_y * down), picture.shape[0]),
+            )
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+def suppress(places, overlap):
+    """Of places of one class that overlap, the most probable; all in falling order."""
+    kept = []
+    for place in sorted(places, key=lambda p: -p.probability):
+        if all(k.label != place.label or k.overlap(place) <= overlap for k in kept):
+            kept.append(place)
+    return kept
