@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, clone
 
 import skdeep
 from skdeep.features import FeatureCache, segments
-from skdeep.features.cache import _stores, as_cache, fingerprint
+from skdeep.features.cache import _stores, as_cache
 
 SIZE = 300
 
@@ -111,14 +111,6 @@ def test_arrays_that_are_no_features(cache, array):
         cache.put_many(keys([1]), [array])
     with pytest.raises(ValueError, match="zip"):
         cache.put_many(keys([1, 2]), [np.zeros(3)])
-
-
-def test_fingerprints():
-    a = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    same = [a, a.copy(), np.asfortranarray(a), a[::-1][::-1]]
-    assert len({fingerprint(x) for x in same}) == 1
-    others = [a, a + 1, a.reshape(4, 1, 3), a.astype(np.int8), a.tobytes(), a[:0], b"", a[:, :, :0]]
-    assert len({fingerprint(x) for x in others}) == len(others)
 
 
 def test_what_a_cache_may_be_given_as(tmp_path, cache):

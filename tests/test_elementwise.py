@@ -51,6 +51,8 @@ UNARY = {
     "erf": (ops.erf, math.erf, -3, 3),
     "exp": (ops.exp, math.exp, -3, 3),
     "expm1": (ops.expm1, math.expm1, -3, 3),
+    "hardsigmoid": (ops.hardsigmoid, lambda x: min(max(x / 6 + 0.5, 0.0), 1.0), -5, 5),
+    "hardswish": (ops.hardswish, lambda x: x * min(max(x / 6 + 0.5, 0.0), 1.0), -5, 5),
     "gelu": (ops.gelu, lambda x: x * 0.5 * math.erfc(-x / math.sqrt(2)), -4, 4),
     "leaky_relu": (lambda x: ops.leaky_relu(x, 0.1), lambda x: x if x > 0 else 0.1 * x, -2, 2),
     "leaky_relu -1": (lambda x: ops.leaky_relu(x, -1.0), abs, -2, 2),
@@ -91,7 +93,7 @@ BINARY = {
 }
 
 
-def away_from(rng, shape, low, high, kinks=(-0.5, 0.0, 0.3, 1.0), distance=1e-3):
+def away_from(rng, shape, low, high, kinks=(-3.0, -0.5, 0.0, 0.3, 1.0, 3.0), distance=1e-3):
     """Uniform numbers that central differences do not carry over a kink."""
     x = rng.uniform(low, high, shape)
     for kink in kinks:

@@ -16,6 +16,7 @@ from skdeep.layers import (
     Activation,
     AveragePool2D,
     BatchNorm,
+    ChannelShuffle,
     Constant,
     Conv2D,
     Dense,
@@ -39,6 +40,7 @@ from skdeep.layers import (
     Residual,
     SelectToken,
     Sequential,
+    SqueezeExcite,
     TokenEmbedding,
     TokenMap,
 )
@@ -68,6 +70,8 @@ NAIVE = {
     "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
     "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
     "silu": lambda x: x / (1 + np.exp(-x)),
+    "hardsigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
+    "hardswish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
     "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
     "tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -109,6 +113,11 @@ def naive_pool(x, size, stride, reduce):
     return y
 
 
+def naive_gate(x, w, activation, gate):
+    y = activation(x.mean(axis=(1, 2)) @ w["fc1.W"][0, 0] + w["fc1.b"])
+    return x * gate(y @ w["fc2.W"][0, 0] + w["fc2.b"])[:, None, None]
+
+
 def naive_norm(x, w, training):
     axes = tuple(range(x.ndim - 1))
     mean, var = (x.mean(axes), x.var(axes)) if training else (w["mean"], w["var"])
@@ -146,6 +155,7 @@ def dense(x, w):
 
 
 ROWS, IMAGES, TOKENS = (5, 7), (3, 6, 5, 4), (2, 5, 6)
+SHUFFLED = [0, 2, 1, 3]
 SAME = ((1, 1), (1, 1))
 
 # (layer, input shape, naive twin of (x, weights, training))
@@ -198,6 +208,13 @@ CASES = [
             np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), (3, 3), (1, 1), np.mean
         ),
     ),
+    (SqueezeExcite(3), IMAGES, lambda x, w, t: naive_gate(x, w, NAIVE["relu"], NAIVE["sigmoid"])),
+    (
+        SqueezeExcite(2, "silu", "hardsigmoid"),
+        IMAGES,
+        lambda x, w, t: naive_gate(x, w, NAIVE["silu"], NAIVE["hardsigmoid"]),
+    ),
+    (ChannelShuffle(2), IMAGES, lambda x, w, t: x[..., SHUFFLED]),
     (GlobalAveragePool2D(), IMAGES, lambda x, w, t: x.mean(axis=(1, 2))),
     (GlobalMaxPool2D(), IMAGES, lambda x, w, t: x.max(axis=(1, 2))),
     (Flatten(), IMAGES, lambda x, w, t: x.reshape(len(x), -1)),
@@ -253,6 +270,13 @@ CASES = [
                 x,
             ],
             axis=-1,
+        ),
+    ),
+    (
+        Parallel([Conv2D(3, 1), "passthrough"], split=True),
+        IMAGES,
+        lambda x, w, t: np.concatenate(
+            [naive_conv(x[..., :2], w["conv2d1.W"], w["conv2d1.b"]), x[..., 2:]], axis=-1
         ),
     ),
     *(

@@ -144,6 +144,7 @@ WRONG = [
     (Dense(3, "relo"), (7,), "Unknown activation 'relo'"),
     (Residual([Dense(3)]), (7,), "Residual 'it': the branch gives"),
     (Parallel([]), (7,), "Parallel 'it' needs at least one branch"),
+    (Parallel([Dense(2)] * 2, split=True), (7,), "7 channels cannot be split into 2 equal parts"),
     (Parallel([Dense(2)], join="product"), (7,), "Parallel 'it': join='product' is unknown"),
     (Parallel([Dense(2), Dense(3)], join="sum"), (7,), "Parallel 'it': join='sum' needs equal"),
     (Sequential([("layers", Dense(2))]), (7,), "'layers' is taken by a parameter of Sequential"),

@@ -29,6 +29,35 @@ def naive_pad2d(x, padding, value):
     return y
 
 
+def naive_shuffle(x, groups):
+    y, c = np.empty_like(x), x.shape[-1] // groups
+    for i in range(groups):
+        for j in range(c):
+            y[..., j * groups + i] = x[..., i * c + j]
+    return y
+
+
+class TestShuffleChannels:
+    @pytest.mark.parametrize("groups", [1, 2, 3, 6])
+    @pytest.mark.parametrize("channels", [6, 12, 66, 210])
+    def test_values_and_gradient(self, groups, channels):
+        check_op(
+            lambda x: ops.shuffle_channels(x, groups),
+            [normal(2, 3, channels)],
+            lambda x: naive_shuffle(x, groups),
+        )
+
+    def test_many_rows_and_integers(self):
+        x = np.arange(700 * 116, dtype=np.int32).reshape(700, 116)
+        y = run(lambda x: ops.shuffle_channels(x, 2), [x], n_threads=2)
+        np.testing.assert_array_equal(y, naive_shuffle(x, 2))
+
+    @pytest.mark.parametrize("groups", [0, 4, 7])
+    def test_refuses(self, groups):
+        with pytest.raises(ValueError, match=f"groups={groups} must divide the channels"):
+            ops.shuffle_channels(Tensor((2, 6)), groups)
+
+
 class TestReshape:
     def test_shares_memory_and_adds_no_row(self):
         x = Tensor((4, 6))

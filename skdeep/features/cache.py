@@ -5,12 +5,11 @@ import os
 import threading
 from pathlib import Path
 
-import numpy as np
 from joblib import Memory
 
 from .segments import Store
 
-__all__ = ["FeatureCache", "as_cache", "fingerprint"]
+__all__ = ["FeatureCache", "as_cache"]
 
 # One per folder and process, so that clones of an estimator share what is known of the folder.
 _stores, _stores_lock = {}, threading.Lock()
@@ -24,25 +23,6 @@ def _store(folder):
         if len(_stores) > STORES:
             del _stores[next(iter(_stores))]
         return store
-
-
-def fingerprint(picture):
-    """What a picture is known by: a digest of a file's bytes, or of an array and its shape.
-
-    Parameters
-    ----------
-    picture : bytes or ndarray
-
-    Returns
-    -------
-    bytes
-    """
-    digest = hashlib.blake2b(digest_size=32)
-    if isinstance(picture, np.ndarray):
-        digest.update(f"{picture.dtype.str} {picture.shape} ".encode())
-        picture = np.ascontiguousarray(picture).reshape(-1).view(np.uint8)
-    digest.update(picture)
-    return digest.digest()
 
 
 def as_cache(cache):

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..formats import read_weights
 from ..layers.network import Network
+from .caffe_network import from_caffe
 from .download import fetch
 from .extraction import Extractor, digest_of
 from .labels import labels
@@ -22,9 +23,7 @@ from .records import WeightsRecord, find_weights, list_weights
 
 GRAPHS = (".onnx", ".caffemodel")  # files that hold a network, not only its weights
 # Format: function of (WeightsFile, input_shape) that gives an ImportedNetwork.
-GRAPH_READERS = {"onnx": from_onnx}
-    "onnx": from_onnx
-}  # format -> function of (WeightsFile, input_shape) that gives an ImportedNetwork
+GRAPH_READERS = {"caffemodel": from_caffe, "onnx": from_onnx}
 KEPT = 4  # networks whose weights stay in memory
 
 

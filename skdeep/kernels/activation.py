@@ -6,7 +6,8 @@ from .elementwise import kernels_of
 from .maths import erf, exp, expm1, minimum, sigmoid, softplus, tanh, where
 
 f = np.float32
-ZERO, HALF, ONE, TWO, FOUR, TWENTY = f(0), f(0.5), f(1), f(2), f(4), f(20)
+ZERO, HALF, ONE, TWO, THREE, FOUR, TWENTY = f(0), f(0.5), f(1), f(2), f(3), f(4), f(20)
+SIXTH, THIRD = f(1 / 6), f(1 / 3)
 SQRT_HALF, ONE_OVER_SQRT_TWO_PI = f(0.5**0.5), f(1 / (2 * np.pi) ** 0.5)
 QUICK = f(1.702)
 SELU_ALPHA, SELU_SCALE = f(1.6732632423543772), f(1.0507009873554805)
@@ -110,6 +111,26 @@ def silu_grad(dy, x):
     return dy * (s + x * s * (ONE - s))
 
 
+def hardsigmoid(x):
+    """x / 6 + 1 / 2 limited to [0, 1]; NaN stays."""
+    return where(x < -THREE, ZERO, where(x > THREE, ONE, x * SIXTH + HALF))
+
+
+def hardsigmoid_grad(dy, y):
+    """1 / 6 between the limits."""
+    return where(y > ZERO, where(y < ONE, dy * SIXTH, ZERO), ZERO)
+
+
+def hardswish(x):
+    """x hardsigmoid(x)."""
+    return where(x < -THREE, ZERO, where(x > THREE, x, x * (x * SIXTH + HALF)))
+
+
+def hardswish_grad(dy, x):
+    """x / 3 + 1 / 2 between -3 and 3, 0 below, 1 above."""
+    return where(x < -THREE, ZERO, where(x > THREE, dy, dy * (x * THIRD + HALF)))
+
+
 def softplus_grad(dy, y):
     """sigmoid(x) = 1 - exp(-y)."""
     return -dy * expm1(-y)
@@ -133,6 +154,10 @@ MAPS = {
     "elu_grad": (elu_grad, 2, 1),
     "gelu": (gelu, 1, 0),
     "gelu_grad": (gelu_grad, 2, 0),
+    "hardsigmoid": (hardsigmoid, 1, 0),
+    "hardsigmoid_grad": (hardsigmoid_grad, 2, 0),
+    "hardswish": (hardswish, 1, 0),
+    "hardswish_grad": (hardswish_grad, 2, 0),
     "leaky_relu": (leaky_relu, 1, 1),
     "leaky_relu_grad": (leaky_relu_grad, 2, 1),
     "mish": (mish, 1, 0),

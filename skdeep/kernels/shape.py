@@ -9,7 +9,21 @@ from numba.extending import intrinsic
 
 from .compiler import inline, kernel
 from .cuda import cuda, cuda_twin
-from .simd import I32, WIDTH, V, broadcast, load, load_i32, load_n, pointer, scratch, store, store_n
+from .simd import (
+    I32,
+    WIDTH,
+    V,
+    broadcast,
+    load,
+    load_i32,
+    load_n,
+    pointer,
+    scratch,
+    store,
+    store_i32,
+    store_n,
+    vec,
+)
 
 TILE = 32768  # elements a tile moves, about
 BLOCK = 4 * WIDTH
@@ -144,6 +158,53 @@ def transpose_square(typingctx, source, source_stride, target, target_stride):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
+def store_interleaved(typingctx, target, a, b):
+    """The elements of two vectors in turn, a[0], b[0], a[1] ..: two vectors at byte address."""
+
+    def emit(context, builder, sig, args):
+        target, a, b = args
+        kind = ir.VectorType(I32, WIDTH)
+        for half in range(2):
+            first = half * WIDTH // 2
+            order = [first + k // 2 + (k % 2) * WIDTH for k in range(WIDTH)]
+            mixed = builder.shuffle_vector(a, b, ir.Constant(kind, order))
+            place = builder.add(target, ir.Constant(target.type, 4 * half * WIDTH))
+            builder.store(mixed, pointer(builder, place, V), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, vec, vec), emit
+
+
+@kernel
+def shuffle_channels(p, tile):
+    """y[n, j g + i] = x[n, i c + j] for i < g groups of c channels.
+
+    p = [x, y, n, g, c, rows per tile].
+    """
+    groups, c = p[3], p[4]
+    size = 4 * groups * c
+    for n in range(tile * p[5], min(p[2], (tile + 1) * p[5])):
+        x, y = p[0] + n * size, p[1] + n * size
+        j = 0
+        if groups == 2:
+            while j + WIDTH <= c:
+                store_interleaved(y + 8 * j, load(x + 4 * j), load(x + 4 * (c + j)))
+                j += WIDTH
+        for k in range(j, c):
+            for i in range(groups):
+                store_i32(y + 4 * (k * groups + i), load_i32(x + 4 * (i * c + k)))
+
+
+@cuda_twin(shuffle_channels, items=lambda p: p[2] * p[3] * p[4])
+def shuffle_channels_twin(f, i, p):
+    """One thread per element of the output."""
+    at, groups, c = cuda.grid(1), p[3], p[4]
+    if at < p[2] * groups * c:
+        n, k = at // (groups * c), at % (groups * c)
+        i[p[1] // 4 + at] = i[p[0] // 4 + n * groups * c + k % groups * c + k // groups]
 
 
 @kernel

@@ -17,6 +17,8 @@ ACTIVATIONS = {
     "elu": ops.elu,
     "selu": ops.selu,
     "gelu": ops.gelu,
+    "hardsigmoid": ops.hardsigmoid,
+    "hardswish": ops.hardswish,
     "quick_gelu": ops.quick_gelu,
     "silu": ops.silu,
     "mish": ops.mish,
@@ -55,8 +57,8 @@ class Activation(Layer):
     ----------
     function : str or callable, default="relu"
         One of relu, relu6 (limited to 6), leaky_relu, elu, selu, gelu, quick_gelu, silu, mish,
-        tanh, sigmoid, softplus, softmax, identity; or a function of a tensor written with
-        :mod:`skdeep.ops`.
+        hardswish, tanh, sigmoid, hardsigmoid, softplus, softmax, identity; or a function of a
+        tensor written with :mod:`skdeep.ops`.
     alpha : float or None, default=None
         Slope of leaky_relu (0.01) or scale of elu (1.0).
 

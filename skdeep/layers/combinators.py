@@ -1,6 +1,7 @@
 """Layers made of layers: in a row, around, and side by side."""
 
 from .. import ops
+from .._validation import FLAG
 from .activation import activate
 from .base import Layer, current_trace, describe
 
@@ -194,7 +195,7 @@ class Residual(NamedLayersMixin, Layer):
 
 
 class Parallel(NamedLayersMixin, Layer):
-    """Branches that read the same input, joined.
+    """Branches that read the same input, or each a part of it, joined.
 
     Parameters
     ----------
@@ -202,6 +203,8 @@ class Parallel(NamedLayersMixin, Layer):
         Use :class:`Sequential` for a branch of several layers, "passthrough" for the input itself.
     join : {"concat", "sum", "mean"}, default="concat"
         Concatenation is over the last axis.
+    split : bool, default=False
+        Each branch reads a part of its own of the channels (the last axis), all of the same size.
     trainable : bool, default=True
 
     References
@@ -217,20 +220,23 @@ class Parallel(NamedLayersMixin, Layer):
 
     _layer_lists = ("branches",)
 
-    def __init__(self, branches=(), *, join="concat", trainable=True):
+    _rules = {"split": FLAG}
+
+    def __init__(self, branches=(), *, join="concat", split=False, trainable=True):
         self.branches = branches
         self.join = join
+        self.split = split
         self.trainable = trainable
 
     def forward(self, x):
         """Joined outputs of the branches."""
-        trace = current_trace()
-        outputs = [
-            x if layer is None or layer == "passthrough" else trace.call(layer, x, name)
-            for name, layer in self._named(self.branches)
-        ]
-        if not outputs:
+        trace, pairs = current_trace(), self._named(self.branches)
+        if not pairs:
             raise ValueError(f"{describe(self)} needs at least one branch.")
+        outputs = [
+            part if layer is None or layer == "passthrough" else trace.call(layer, part, name)
+            for (name, layer), part in zip(pairs, self._parts(x, len(pairs)))
+        ]
         if self.join == "concat":
             return outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=-1)
         if self.join not in ("sum", "mean"):
@@ -246,3 +252,15 @@ class Parallel(NamedLayersMixin, Layer):
         for y in outputs[1:]:
             total = total + y
         return total if self.join == "sum" else total * (1.0 / len(outputs))
+
+    def _parts(self, x, count):
+        """What each branch reads."""
+        if not self.split:
+            return [x] * count
+        size, rest = divmod(x.shape[-1], count)
+        if rest:
+            raise ValueError(
+                f"{describe(self)}: {x.shape[-1]} channels cannot be split into {count} equal "
+                "parts; give a number of branches that divides them, or split=False."
+            )
+        return [ops.slice_axis(x, -1, k * size, (k + 1) * size) for k in range(count)]

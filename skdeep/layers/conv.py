@@ -9,7 +9,7 @@ from .activation import activate
 from .base import Layer, current_trace, describe, shown
 from .initializers import resolve_initializer
 
-__all__ = ["Conv2D"]
+__all__ = ["Conv2D", "SqueezeExcite"]
 
 
 def pair(value):
@@ -147,3 +147,52 @@ class Conv2D(Layer):
             algorithm="direct" if low_memory else self.algorithm,
         )
         return activate(y, self.activation)
+
+
+class SqueezeExcite(Layer):
+    """Scale every channel of an image by a number computed from the means of all channels.
+
+    Mean over the image, a 1x1 convolution "fc1" to few channels, another, "fc2", back, and a gate
+    that limits the numbers.
+
+    Parameters
+    ----------
+    filters : int, default=8
+        Channels between the two convolutions; a quarter or less of what comes in is usual.
+    activation : str, callable or None, default="relu"
+        After "fc1", see :class:`Activation`.
+    gate : str, callable or None, default="sigmoid"
+        After "fc2"; MobileNet V3 has "hardsigmoid".
+    trainable : bool, default=True
+
+    References
+    ----------
+    Hu, Shen & Sun, Squeeze-and-excitation networks, 2018.
+
+    Examples
+    --------
+    >>> from skdeep.layers import SqueezeExcite
+    >>> SqueezeExcite(16, gate="hardsigmoid")
+    SqueezeExcite(filters=16, gate='hardsigmoid')
+    """
+
+    _rules = {"filters": COUNT, "trainable": FLAG}
+
+    def __init__(self, filters=8, activation="relu", gate="sigmoid", *, trainable=True):
+        self.filters = filters
+        self.activation = activation
+        self.gate = gate
+        self.trainable = trainable
+
+    def forward(self, x):
+        """Same shape as the input."""
+        if x.ndim != 4:
+            raise ValueError(
+                f"{describe(self)} needs (n, h, w, c) input, got {shown(x.shape)}; put it before "
+                "pooling over all of the image, Flatten and Dense."
+            )
+        trace = current_trace()
+        y = ops.average_pool2d(x, x.shape[1:3])
+        y = trace.call(Conv2D(self.filters, 1, self.activation), y, "fc1")
+        y = trace.call(Conv2D(x.shape[3], 1, self.gate), y, "fc2")
+        return x * y

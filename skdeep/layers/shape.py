@@ -1,10 +1,40 @@
 """Layers that only rearrange."""
 
 from .. import ops
-from .._validation import SHAPE
+from .._validation import COUNT, SHAPE
 from .base import Layer
 
-__all__ = ["Flatten", "Reshape"]
+__all__ = ["ChannelShuffle", "Flatten", "Reshape"]
+
+
+class ChannelShuffle(Layer):
+    """Channels of several groups in turn, so that the next grouped layer sees all groups.
+
+    Parameters
+    ----------
+    groups : int, default=2
+        A divisor of the number of channels.
+
+    References
+    ----------
+    Zhang et al., ShuffleNet: an extremely efficient convolutional neural network for mobile
+    devices, 2018.
+
+    Examples
+    --------
+    >>> from skdeep.layers import ChannelShuffle
+    >>> ChannelShuffle(3)
+    ChannelShuffle(groups=3)
+    """
+
+    _rules = {"groups": COUNT}
+
+    def __init__(self, groups=2):
+        self.groups = groups
+
+    def forward(self, x):
+        """Same shape as the input; channels are the last axis."""
+        return ops.shuffle_channels(x, self.groups)
 
 
 class Flatten(Layer):

@@ -12,6 +12,8 @@ __all__ = [
     "clip",
     "elu",
     "gelu",
+    "hardsigmoid",
+    "hardswish",
     "leaky_relu",
     "mish",
     "quick_gelu",
@@ -26,6 +28,8 @@ __all__ = [
 Clip, ClipGrad = _unary(__name__, "Clip", "clip", "x", 0.1, ("low", "high"))
 Elu, EluGrad = _unary(__name__, "Elu", "elu", "y", 0.4, ("alpha",))
 Gelu, GeluGrad = _unary(__name__, "Gelu", "gelu", "x", 0.8)
+Hardsigmoid, HardsigmoidGrad = _unary(__name__, "Hardsigmoid", "hardsigmoid", "y", 0.1)
+Hardswish, HardswishGrad = _unary(__name__, "Hardswish", "hardswish", "x", 0.1)
 LeakyRelu, LeakyReluGrad = _unary(__name__, "LeakyRelu", "leaky_relu", "x", 0.1, ("slope",))
 Mish, MishGrad = _unary(__name__, "Mish", "mish", "x", 0.6)
 QuickGelu, QuickGeluGrad = _unary(__name__, "QuickGelu", "quick_gelu", "x", 0.4)
@@ -128,6 +132,57 @@ def gelu(x):
     array([-0.1587,  0.    ,  0.8413], dtype=float32)
     """
     return Gelu(x).output
+
+
+def hardsigmoid(x):
+    """Sigmoid of three straight pieces: ``x / 6 + 1 / 2`` limited to [0, 1].
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+        Its gradient outside -3 .. 3 is zero.
+
+    References
+    ----------
+    Howard et al., Searching for MobileNetV3, 2019.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((4,))
+    >>> graph.program.evaluate([ops.hardsigmoid(x)], {x: [-4.0, 0.0, 1.5, 9.0]})[0]
+    array([0.  , 0.5 , 0.75, 1.  ], dtype=float32)
+    """
+    return Hardsigmoid(x).output
+
+
+def hardswish(x):
+    """Swish with straight pieces, ``x * hardsigmoid(x)``.
+
+    Parameters
+    ----------
+    x : float32 Tensor
+
+    Returns
+    -------
+    float32 Tensor of the shape of ``x``
+
+    References
+    ----------
+    Howard et al., Searching for MobileNetV3, 2019.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((4,))
+    >>> graph.program.evaluate([ops.hardswish(x)], {x: [-4.0, -1.5, 1.5, 9.0]})[0]
+    array([ 0.   , -0.375,  1.125,  9.   ], dtype=float32)
+    """
+    return Hardswish(x).output
 
 
 def leaky_relu(x, slope=0.01):

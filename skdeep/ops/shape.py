@@ -13,6 +13,7 @@ __all__ = [
     "gather_rows",
     "pad2d",
     "reshape",
+    "shuffle_channels",
     "slice_axis",
     "transpose",
     "transpose2d",
@@ -190,6 +191,46 @@ def pad2d(x, padding, value=0.0):
     if x.ndim == 4 and padding == (0, 0, 0, 0):
         return x
     return Pad2D(x, padding=padding, value=float(value)).output
+
+
+def shuffle_channels(x, groups):
+    """Channels of several groups in turn: the first of each group, then the second of each ..
+
+    Parameters
+    ----------
+    x : Tensor of shape (..., c)
+        float32 or int32. Channels are cut into ``groups`` equal runs.
+    groups : int
+        A divisor of c.
+
+    Returns
+    -------
+    Tensor of the shape and type of ``x``
+
+    Raises
+    ------
+    ValueError
+        When ``groups`` does not divide the channels.
+
+    References
+    ----------
+    Zhang et al., ShuffleNet: an extremely efficient convolutional neural network for mobile
+    devices, 2018.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x = graph.Tensor((6,))
+    >>> feeds = {x: [0.0, 1.0, 2.0, 10.0, 11.0, 12.0]}
+    >>> graph.program.evaluate([ops.shuffle_channels(x, 2)], feeds)[0]
+    array([ 0., 10.,  1., 11.,  2., 12.], dtype=float32)
+    """
+    groups = index(groups)
+    if groups < 1 or x.ndim < 1 or x.shape[-1] % groups:
+        raise ValueError(
+            f"shuffle_channels: groups={groups} must divide the channels of shape {x.shape}"
+        )
+    return x if groups in (1, x.shape[-1]) else ShuffleChannels(x, groups=groups).output
 
 
 def transpose2d(x):
@@ -556,6 +597,25 @@ class Crop2D(Op):
             x, self.output, rows=n * h, group=h, x_offset=(top * width + left) * c,
             x_jump=height * width * c, x_step=width * c, y_jump=h * w * c, y_step=w * c, run=w * c,
         )  # fmt: skip
+
+
+@register
+class ShuffleChannels(Op):
+    """See :func:`shuffle_channels`."""
+
+    def infer(self):
+        (x,) = self.inputs
+        return [Tensor(x.shape, x.dtype)]
+
+    def gradient(self, dy):
+        return [shuffle_channels(dy, dy.shape[-1] // self.groups)]
+
+    def rows(self):
+        (x,) = self.inputs
+        channels = x.shape[-1]
+        rows, block = x.size // channels, max(1, TILE // channels)
+        operands = [x, self.output, rows, self.groups, channels // self.groups, block]
+        return [Row("shuffle_channels", operands, -(-rows // block), 0.2 * x.size)]
 
 
 @register

@@ -174,6 +174,7 @@ def moving(feed):
         ops.transpose2d(x),
         ops.transpose(images, (0, 3, 1, 2)),
         ops.transpose(images, (0, 2, 1, 3)),
+        ops.shuffle_channels(ops.transpose2d(x), 3),
         ops.gather_rows(x, index),
         ops.gather_rows(numbers, index),
     ]

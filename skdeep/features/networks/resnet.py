@@ -1,4 +1,9 @@
-"""ResNet, with the stride of a bottleneck in its 3x3 convolution, as torchvision has it."""
+"""ResNet, with the stride of a bottleneck in its 3x3 convolution, as torchvision has it.
+
+ResNeXt has grouped 3x3 convolutions and Wide-ResNet more channels in them.
+"""
+
+from functools import partial
 
 from ...layers import (
     BatchNorm,
@@ -26,13 +31,15 @@ def basic(filters, stride, shortcut):
     )
 
 
-def bottleneck(filters, stride, shortcut):
-    """1x1 to a quarter of the channels, 3x3, 1x1 back."""
+def bottleneck(filters, stride, shortcut, part=4, groups=1):
+    """1x1 to a ``part`` of the channels, 3x3, 1x1 back."""
+    few = filters // part
+    middle = Conv2D(few, 3, stride=stride, padding=1, groups=groups, use_bias=False)
     return Residual(
         [
-            ("conv1", Conv2D(filters // 4, 1, use_bias=False)),
+            ("conv1", Conv2D(few, 1, use_bias=False)),
             ("bn1", BatchNorm("relu")),
-            ("conv2", Conv2D(filters // 4, 3, stride=stride, padding=1, use_bias=False)),
+            ("conv2", middle),
             ("bn2", BatchNorm("relu")),
             ("conv3", Conv2D(filters, 1, use_bias=False)),
             ("bn3", BatchNorm()),
@@ -68,12 +75,18 @@ def resnet(block, first, counts, n_outputs=1000):
     ]
 
 
-for name, block, first, counts in (
-    ("resnet18", basic, 64, (2, 2, 2, 2)),
-    ("resnet34", basic, 64, (3, 4, 6, 3)),
-    ("resnet50", bottleneck, 256, (3, 4, 6, 3)),
-    ("resnet101", bottleneck, 256, (3, 4, 23, 3)),
-    ("resnet152", bottleneck, 256, (3, 8, 36, 3)),
+HE = "He et al., Deep residual learning for image recognition, 2016"
+XIE = "Xie et al., Aggregated residual transformations for deep neural networks, 2017"
+ZAGORUYKO = "Zagoruyko & Komodakis, Wide residual networks, 2016"
+
+for name, block, first, counts, paper in (
+    ("resnet18", basic, 64, (2, 2, 2, 2), HE),
+    ("resnet34", basic, 64, (3, 4, 6, 3), HE),
+    ("resnet50", bottleneck, 256, (3, 4, 6, 3), HE),
+    ("resnet101", bottleneck, 256, (3, 4, 23, 3), HE),
+    ("resnet152", bottleneck, 256, (3, 8, 36, 3), HE),
+    ("resnext50_32x4d", partial(bottleneck, part=2, groups=32), 256, (3, 4, 6, 3), XIE),
+    ("wide_resnet50_2", partial(bottleneck, part=2), 256, (3, 4, 6, 3), ZAGORUYKO),
 ):
     register(
         name,
@@ -81,7 +94,7 @@ for name, block, first, counts in (
         block,
         first,
         counts,
-        paper="He et al., Deep residual learning for image recognition, 2016",
+        paper=paper,
         points=(
             ("stem", "maxpool"),
             ("stage1", "layer1"),
