@@ -20,6 +20,7 @@ from .imported import ImportedNetwork
 from .labels import labels
 from .loading import stream
 from .networks import Architecture, find_network, random_weights
+from .onnx_network import from_onnx
 from .pictures import PictureError, Pictures
 from .preprocessing import Preprocessing
 from .records import WeightsRecord, find_weights, list_weights
@@ -51,6 +52,7 @@ __all__ = [
     "find_network",
     "find_weights",
     "from_caffe",
+    "from_onnx",
     "labels",
     "list_weights",
     "network",
