@@ -4,6 +4,14 @@ from .cache import FeatureCache
 from .caffe_network import from_caffe
 from .download import FetchError, fetch
 from .fine_tuning import Pretrained, network
+from .heritage import (
+    GoogLeNetClassifier,
+    GoogLeNetTransformer,
+    OverfeatClassifier,
+    OverfeatTransformer,
+    VGG16Transformer,
+    VGG19Transformer,
+)
 from .image_classifier import ImageClassifier
 from .image_features import ImageFeatures
 from .image_loader import ImageLoader
@@ -12,12 +20,19 @@ from .imported import ImportedNetwork
 from .labels import labels
 from .loading import stream
 from .networks import Architecture, find_network, random_weights
+from .onnx_network import from_onnx
 from .pictures import PictureError, Pictures
 from .preprocessing import Preprocessing
 from .records import WeightsRecord, find_weights, list_weights
 from .sources import clear_loaded
 
 __all__ = [
+    "GoogLeNetClassifier",
+    "GoogLeNetTransformer",
+    "OverfeatClassifier",
+    "OverfeatTransformer",
+    "VGG16Transformer",
+    "VGG19Transformer",
     "Architecture",
     "FeatureCache",
     "FetchError",
@@ -37,6 +52,7 @@ __all__ = [
     "find_network",
     "find_weights",
     "from_caffe",
+    "from_onnx",
     "labels",
     "list_weights",
     "network",
