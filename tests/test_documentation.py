@@ -11,6 +11,9 @@ import pytest
 import sklearn
 from sklearn.base import clone
 
+from skdeep.formats import FormatError, read_weights, sniff
+from skdeep.formats.table import FORMATS
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = [DOCS / "user_guide.md", *sorted((DOCS / "howto").glob("*.md"))]
 BLOCK = re.compile(r"(?:^`([\w/]+\.py)`:[^\n]*\n\n)?^```python\n(.*?)^```$", re.M | re.S)
@@ -39,6 +42,27 @@ def test_page(page, digits):
             exec(compile(source, str(page), "exec"), names)
         net = clone(names["net"]).set_params(max_epochs=2, random_state=0).fit(X, y)
     assert net.predict(X).shape == y.shape
+
+
+def test_page_on_formats(tmp_path, monkeypatch):
+    """The reader of the page, put into the table, reads its file and refuses another."""
+    ((_, source),) = blocks(DOCS / "howto" / "format.md")
+    names = {}
+    exec(compile(source, "format.md", "exec"), names)
+    monkeypatch.setitem(FORMATS, "lists", (names["recognise"], names["read"]))
+    path = tmp_path / "net"
+    path.write_bytes(b'WEIGHTS1{"fc.bias": [1, 2]}')
+    assert sniff(path) == "lists"
+    assert read_weights(path).tensors["fc.bias"].tolist() == [1, 2]
+    for damaged in (
+        b"WEIGHTS1[1]",
+        b"WEIGHTS1{",
+        b'WEIGHTS1{"a": ["b"]}',
+        b"WEIGHTS1" + b"[" * 9999,
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(FormatError, match="no lists of numbers"):
+            read_weights(path)
 
 
 ADD_OPERATION = """
