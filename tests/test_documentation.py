@@ -12,6 +12,9 @@ import pytest
 import sklearn
 from sklearn.base import clone
 
+from skdeep.formats import FormatError, read_weights, sniff
+from skdeep.formats.table import FORMATS
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = [DOCS / "user_guide.md", DOCS / "images.md", *sorted((DOCS / "howto").glob("*.md"))]
 BLOCK = re.compile(r"(?:^`([\w/]+\.py)`:[^\n]*\n\n)?^```python\n(.*?)^```$", re.M | re.S)
@@ -69,6 +72,27 @@ def test_page_on_pictures(tmp_path, monkeypatch):
         neuralnetclassifier__max_epochs=1,
     )
     assert names["tuned"].fit(X, y).predict(X).shape == (8,)
+
+
+def test_page_on_formats(tmp_path, monkeypatch):
+    """The reader of the page, put into the table, reads its file and refuses another."""
+    ((_, source),) = blocks(DOCS / "howto" / "format.md")
+    names = {}
+    exec(compile(source, "format.md", "exec"), names)
+    monkeypatch.setitem(FORMATS, "lists", (names["recognise"], names["read"]))
+    path = tmp_path / "net"
+    path.write_bytes(b'WEIGHTS1{"fc.bias": [1, 2]}')
+    assert sniff(path) == "lists"
+    assert read_weights(path).tensors["fc.bias"].tolist() == [1, 2]
+    for damaged in (
+        b"WEIGHTS1[1]",
+        b"WEIGHTS1{",
+        b'WEIGHTS1{"a": ["b"]}',
+        b"WEIGHTS1" + b"[" * 9999,
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(FormatError, match="no lists of numbers"):
+            read_weights(path)
 
 
 ADD_OPERATION = """

@@ -71,7 +71,7 @@ def make_keras(version):
 MAKERS = {
     "safetensors": make_safetensors,
     "npz": make_npz,
-    "packed npz": make_packed_npz,
+    "npz packed": make_packed_npz,
     "torch zip": make_torch(zip_file),
     "torch legacy": make_torch(legacy_file),
     "torch tar": make_tar,
@@ -100,9 +100,17 @@ def read_all(path):
     return tensors
 
 
-def test_each_reader_has_files_here():
-    assert {name.split()[-1] for name in MAKERS} >= {"safetensors", "npz", "zip", "tar", "new"}
-    assert {"safetensors", "npz", "torch", "keras"} <= set(FORMATS)
+# Formats that are not damaged here, and why.
+ELSEWHERE = {
+    "caffemodel": "in test_caffe.py: a message cut between two fields is a message",
+    "onnx": "in the tests of ONNX, likewise",
+    "overfeat": "bytes without a structure, of one size",
+}
+
+
+def test_every_format_is_damaged_somewhere():
+    here = {name.split()[0] for name in MAKERS}
+    assert set(FORMATS) <= here | set(ELSEWHERE)
 
 
 def test_every_cut_is_refused(sound):

@@ -1,5 +1,6 @@
 """Files of torch.save: recorded ones, and every part of the three forms made by hand."""
 
+import struct
 import zipfile
 from pathlib import Path
 
@@ -244,6 +245,19 @@ def test_packed_members_are_unpacked(tmp_path):
         for name, content in contents.items():
             target.writestr(name, content)
     np.testing.assert_array_equal(read(tmp_path / "packed")["w"], RAMP)
+
+
+def test_checksums_that_torch_left_out(tmp_path):
+    """As set_crc32_options(False) has it: a number stands there, but not that of the bytes."""
+    zip_file(tmp_path / "net", {"w": WEIGHT})
+    content = (tmp_path / "net").read_bytes()
+    with zipfile.ZipFile(tmp_path / "net") as archive:
+        for info in archive.infolist():
+            content = content.replace(struct.pack("<I", info.CRC), b"\1\2\3\4")
+    (tmp_path / "net").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "net") as archive:
+        assert archive.testzip() == "net/data.pkl"
+    np.testing.assert_array_equal(read(tmp_path / "net")["w"], RAMP)
 
 
 def test_against_torch(tmp_path):

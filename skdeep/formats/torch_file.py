@@ -1,5 +1,7 @@
 """Files of torch.save: zip (1.6 and later), legacy pickles (0.2 to 1.5) and tar (up to 0.1)."""
 
+import numpy as np
+
 from .archive import MARKS, Archive, members
 from .base import FormatError, WeightsFile
 from .file import Tensors, array_at, map_file, size_of
@@ -78,7 +80,7 @@ def read_zip(path):
         if made.key not in places:
             places[made.key], packed = archive.stored(name)
             if packed:
-                places[made.key] = archive.unpack(name)
+                places[made.key] = np.frombuffer(archive.unpack(name, checksum=False), np.uint8)
         if len(places[made.key]) != made.numel * size_of(made.dtype):
             raise FormatError(
                 f"{path}: the storage {name!r} has {len(places[made.key])} bytes where "
@@ -86,7 +88,7 @@ def read_zip(path):
             )
         return made
 
-    pickled = memoryview(archive.unpack(f"{root}data.pkl"))
+    pickled = memoryview(archive.unpack(f"{root}data.pkl", checksum=False))
     value, _ = unpickle(pickled, 0, finder(path), storage, path)
     return value, lambda storage: (places[storage.key], 0)
 
