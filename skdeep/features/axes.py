@@ -348,11 +348,12 @@ class Axes(Recorder):
         return Value(value.name, tuple(a for k, a in enumerate(value.axes) if k not in axes),
                      value.stored)  # fmt: skip
 
-    def shown(self, value):
-        """Name of the tensor as users see it: samples first, images channels last."""
+    def shown(self, value, channels=1):
+        """Name of the tensor as users see it: samples first, images with their channels last."""
         shape, axes = value.shape, range(value.ndim)
         if shape[:1] == (1,):
-            order = [*axes[2:], 1] if value.ndim == 4 else axes[1:]
+            order = [k for k in axes[1:] if k != channels]
+            order = [*order, channels] if value.ndim == 4 else axes[1:]
             value = self.arrange(value, flat(value.axes[k] for k in order))
             return self.apply("reshape", value.name, shape=(1, *(shape[k] for k in order)))
         return self.apply("reshape", self.plain(value).name, shape=(1, *shape))
