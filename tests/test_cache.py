@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, clone
 
 import skdeep
 from skdeep.features import FeatureCache, segments
-from skdeep.features.cache import _stores, as_cache
+from skdeep.features.cache import _begun, _stores
 
 SIZE = 300
 
@@ -27,7 +27,7 @@ def feature(i):
 
 
 def keys(numbers, extractor="resnet18 pool"):
-    return [(i.to_bytes(8, "little"), extractor) for i in numbers]
+    return [FeatureCache.key(i.to_bytes(8, "little"), extractor) for i in numbers]
 
 
 def put(cache, numbers):
@@ -92,17 +92,28 @@ def test_many_in_any_order(cache):
 
 
 def test_keys_do_not_run_together(cache):
-    made = [(b"ab", "c"), (b"a", "bc"), (b"", "abc"), (b"abc", ""), (b"c", "ab"), (b"1c", "ab")]
+    parts = [(b"ab", "c"), (b"a", "bc"), (b"", "abc"), (b"abc", ""), (b"c", "ab"), (b"1c", "ab")]
+    made = [cache.key(*part) for part in parts]
     cache.put_many(made, [np.float32([i]) for i in range(len(made))])
     assert [float(a[0]) for a in cache.get_many(made)] == list(range(len(made)))
-    assert cache.get_many([(b"b", "ac")]) == [None]
+    assert cache.get_many([cache.key(b"b", "ac"), b"no key"]) == [None, None]
+    with pytest.raises(ValueError, match="is no key"):
+        cache.put_many([b"no key"], [np.zeros(3)])
+
+
+def test_features_of_other_versions_are_not_found(cache, monkeypatch):
+    put(cache, [1])
+    monkeypatch.setattr("skdeep.features.cache.__version__", "0.0.0")
+    _begun.cache_clear()
+    assert check(cache, [1]) == []
+    _begun.cache_clear()
 
 
 def test_nothing_is_asked_for(cache):
     assert cache.get_many([]) == [] and len(cache) == 0 and cache.nbytes == 0
     cache.put_many([], [])
     cache.clear()
-    assert not cache.location.exists()
+    assert not cache.location.exists() and cache
 
 
 @pytest.mark.parametrize("array", [np.zeros(3, int), np.zeros((1,) * 9), np.array(["a"])])
@@ -114,13 +125,14 @@ def test_arrays_that_are_no_features(cache, array):
 
 
 def test_what_a_cache_may_be_given_as(tmp_path, cache):
-    assert as_cache(None) is None and as_cache(cache) is cache
-    assert as_cache(str(tmp_path / "a")) == as_cache(tmp_path / "a") == FeatureCache(tmp_path / "a")
-    assert as_cache(Memory(None)) is None
-    place = as_cache(Memory(tmp_path / "m", verbose=0)).location
+    of, folder = FeatureCache.of, tmp_path / "a"
+    assert of(cache) is cache
+    assert of(str(folder)) == of(folder) == FeatureCache(folder)
+    place = of(Memory(tmp_path / "m", verbose=0)).location
     assert place.name == "skdeep_features" and tmp_path / "m" in place.parents
-    with pytest.raises(ValueError, match="cache=3 must be None"):
-        as_cache(3)
+    for other in (3, None, Memory(None)):
+        with pytest.raises(ValueError, match="must be the path of a folder"):
+            of(other)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is a file"):
         FeatureCache(tmp_path / "file")
@@ -209,6 +221,16 @@ def test_what_changes_after_it_was_indexed_is_noticed(cache):
     path.write_bytes(whole)
     put(cache, [1, 2])  # they count as unknown by now
     assert check(cache, range(3)) == [0, 1, 2]
+
+
+def test_a_record_of_another_picture_in_the_same_place_is_noticed(cache):
+    """As when a segment was cut back and another process has gone on with it."""
+    put(cache, [1])
+    (path,) = files(cache)
+    other = FeatureCache(cache.location.parent / "other")
+    put(other, [2])
+    path.write_bytes(files(other)[0].read_bytes())
+    assert check(cache, [1]) == [] and check(cache, [1, 2]) in ([], [2])
 
 
 def test_records_of_another_layout_or_program_are_left_alone(cache):

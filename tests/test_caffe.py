@@ -227,6 +227,18 @@ def test_points_and_names(tmp_path):
     assert [name for name, _ in net.layers()][-2:] == ["fc_1", "fc_2"]
 
 
+def test_windows_larger_than_maps(tmp_path):
+    layers = [
+        pool("wide", "data", "wide", kernel_size=3, stride=2),
+        pool("padded", "wide", "padded", pool=1, kernel_size=5, stride=3, pad=1),
+    ]
+    net = imported(tmp_path, layers, (2, 5, 3))
+    images = np.float32(RNG.normal(size=(2, 2, 5, 3)))
+    blobs, _ = naive_caffe.run(layers, images.transpose(0, 3, 1, 2))
+    output, _ = computed(net.network(), net.weights, images)
+    assert_near(output, np.moveaxis(blobs["padded"], 1, -1), "output")
+
+
 def test_other_sizes_where_no_dense_layer_reads_a_map(tmp_path):
     net = imported(tmp_path, residual(), (21, 27, 3))
     other = net.network((41, 33, 3))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from skdeep.features import PictureError, Pictures, Preprocessing, stream
+from skdeep.features import PictureError, Pictures, Preprocessing, loading, stream
 from skdeep.features.preprocessing import INTERPOLATIONS
 
 
@@ -273,6 +273,15 @@ def test_bombs_are_errors_and_no_warnings(size, tmp_path):
     assert warnings.filters == before
 
 
+def test_the_limit_of_pixels_is_pillows(monkeypatch):
+    data = encoded(Image.fromarray(random_levels(10, 12)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow itself would only warn
+    with pytest.raises(PictureError, match="12 x 10 pixels; raise PIL.Image.MAX_IMAGE_PIXELS"):
+        Pictures([data]).load(0)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert Pictures([data]).load(0).shape == (10, 12, 3)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
 def test_truncated_files_are_errors(kind):
     data = encoded(Image.fromarray(random_levels(40, 40)), kind)
@@ -458,6 +467,25 @@ def test_fields_are_checked():
             Preprocessing(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("x", "out"),
+    [
+        (np.zeros((9, 9)), None),
+        (np.zeros((9, 9, 4), np.uint8), None),
+        (np.zeros((9, 9, 3)), None),
+        (np.zeros((9, 9, 3), ">f4"), None),
+        (np.zeros((9, 9, 3), np.uint8)[:, ::2], None),
+        (np.zeros((0, 9, 3), np.uint8), None),
+        (np.zeros((9, 9, 3), np.uint8), np.zeros((6, 6, 3))),
+        (np.zeros((9, 9, 3), np.uint8), np.zeros((6, 9, 3), np.float32)[:, :6]),
+        (np.zeros((9, 9, 3), np.uint8), np.broadcast_to(np.float32(0), (6, 6, 3))),
+    ],
+)
+def test_arrays_that_the_kernel_cannot_take_are_refused(x, out):
+    with pytest.raises(ValueError, match="must be a C-contiguous array"):
+        SMALL.write(x, np.zeros((6, 6, 3), np.float32) if out is None else out)
+
+
 def test_preprocessing_is_a_value():
     a = Preprocessing(resize=[np.int64(8), 9], crop=np.int32(4), mean=[0, 0, 0])
     b = Preprocessing(resize=(8, 9), crop=4, mean=(0, 0, 0))
@@ -619,6 +647,28 @@ def test_an_interrupted_stream_leaves_no_thread():
     next(batches)
     del batches
     assert not threads_of_streams()
+
+
+def test_closing_waits_for_pictures_that_are_begun_only(monkeypatch):
+    begun, go, loaded = threading.Event(), threading.Event(), []
+
+    class Slow(Pictures):
+        def load(self, i):
+            if i >= 4:
+                begun.set()
+                go.wait(60)
+            loaded.append(i)
+            return super().load(i)
+
+    shutdown = loading.ThreadPoolExecutor.shutdown
+    monkeypatch.setattr(
+        loading.ThreadPoolExecutor, "shutdown", lambda *a, **k: (go.set(), shutdown(*a, **k))
+    )
+    batches = stream(Slow(np.zeros((8, 9, 9))), SMALL, 4, 1)
+    next(batches)
+    assert begun.wait(60)
+    batches.close()
+    assert loaded == [0, 1, 2, 3, 4]
 
 
 def test_other_errors_of_a_picture_are_not_hidden():

@@ -18,8 +18,6 @@ from skdeep.features import (
 from skdeep.features.networks import NETWORKS
 from skdeep.features.records import WEIGHTS
 
-# Networks that nobody has published weights for: none at present.
-WITHOUT_WEIGHTS = set()
 RECORDS = list_weights()
 
 
@@ -71,9 +69,11 @@ def test_hashes_are_those_in_the_names_of_files(record):
 
 def test_every_network_has_weights():
     networks = {record.network for record in RECORDS}
-    assert networks >= set(NETWORKS) - WITHOUT_WEIGHTS
-    for name in networks & set(NETWORKS):
+    assert networks == set(NETWORKS)
+    for name in networks:
         assert find_weights(name) == list_weights(name)[0]
+        by_half = find_weights(name).preprocessing.mean == (0.5, 0.5, 0.5)
+        assert by_half == (find_network(name).transform_input or name == "vit_s_16")
         assert find_weights(name).preprocessing.crop in (
             find_network(name).input_shape[0],
             find_network(name).input_shape[:2],
@@ -84,6 +84,7 @@ def test_defaults_are_the_plain_recipes():
     for name in ("resnet50", "resnet152", "mobilenet_v2", "regnet_y_400mf"):
         assert find_weights(name).tag == "V1"
         assert find_weights(name, "V2").preprocessing.resize == 232
+        assert find_weights(name, "IMAGENET1K_V2") is find_weights(name, "V2")
         assert (
             find_weights(name, "V2").metrics["imagenet_top1"]
             > find_weights(name).metrics["imagenet_top1"]
@@ -117,6 +118,9 @@ def test_a_local_file(tmp_path, monkeypatch):
     assert find_weights("resnet50", path).preprocessing.resize == 232
     monkeypatch.chdir(tmp_path)
     assert find_weights("resnet50", "resnet50-11ad3fa6.pth").path == str(path)
+    with pytest.raises(ValueError, match="pads unevenly"):
+        (tmp_path / "tf_efficientnet_b0.pth").write_bytes(b"")
+        find_weights("efficientnet_b0", "tf_efficientnet_b0.pth")
     assert find_weights("unheard_of", path).preprocessing.crop == (224, 224)
     monkeypatch.setitem(NETWORKS, "tiny", type("A", (), {"input_shape": (32, 48, 3)}))
     assert find_weights("tiny", path).preprocessing.crop == (32, 48)

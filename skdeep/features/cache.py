@@ -3,13 +3,15 @@
 import hashlib
 import os
 import threading
+from functools import lru_cache
 from pathlib import Path
 
 from joblib import Memory
 
+from .. import __version__
 from .segments import Store
 
-__all__ = ["FeatureCache", "as_cache"]
+__all__ = ["FeatureCache"]
 
 # One per folder and process, so that clones of an estimator share what is known of the folder.
 _stores, _stores_lock = {}, threading.Lock()
@@ -25,40 +27,11 @@ def _store(folder):
         return store
 
 
-def as_cache(cache):
-    """What a parameter ``cache`` means.
-
-    Parameters
-    ----------
-    cache : None, path, FeatureCache or joblib.Memory
-
-    Returns
-    -------
-    FeatureCache or None
-    """
-    if cache is None or isinstance(cache, FeatureCache):
-        return cache
-    if isinstance(cache, Memory):
-        where = cache.location
-        return None if where is None else FeatureCache(Path(where, "skdeep_features"))
-    if isinstance(cache, (str, os.PathLike)):
-        return FeatureCache(cache)
-    raise ValueError(
-        f"cache={cache!r} must be None, the path of a folder, a FeatureCache or a joblib.Memory."
-    )
-
-
-def _digests(keys):
-    """A digest of each key; what they have in common is gone through once."""
-    begun, digests = {}, []
-    for picture, extractor in keys:
-        if extractor not in begun:
-            text = extractor.encode()
-            begun[extractor] = hashlib.blake2b(f"{len(text)} ".encode() + text, digest_size=32)
-        digest = begun[extractor].copy()
-        digest.update(picture)
-        digests.append(digest.digest())
-    return digests
+@lru_cache(64)
+def _begun(extractor):
+    """What a digest begins with, gone through once for all pictures of an extractor."""
+    text = f"{__version__} {extractor}".encode()
+    return hashlib.blake2b(f"{len(text)} ".encode() + text, digest_size=32)
 
 
 class FeatureCache:
@@ -87,7 +60,7 @@ class FeatureCache:
     >>> import numpy as np
     >>> from skdeep.features import FeatureCache
     >>> cache = FeatureCache(tempfile.mkdtemp())
-    >>> keys = [(b"picture 1", "resnet18 pool"), (b"picture 2", "resnet18 pool")]
+    >>> keys = [cache.key(picture, "resnet18 pool") for picture in (b"one", b"another")]
     >>> cache.put_many(keys[:1], [np.ones(3, np.float32)])
     >>> cache.get_many(keys)
     [array([1., 1., 1.], dtype=float32), None]
@@ -115,6 +88,9 @@ class FeatureCache:
     def __hash__(self):
         return hash((self.location, self.max_bytes))
 
+    def __bool__(self):
+        return True  # also when it is empty
+
     def __len__(self):
         store = _store(self.location)
         with store.lock():
@@ -126,41 +102,91 @@ class FeatureCache:
         """Bytes on disk."""
         return sum(size for _, size, _ in _store(self.location).segments())
 
+    @classmethod
+    def of(cls, cache):
+        """What an estimator's parameter ``cache`` means.
+
+        Parameters
+        ----------
+        cache : path, FeatureCache or joblib.Memory
+            In a Memory's folder features have one of their own.
+
+        Returns
+        -------
+        FeatureCache
+
+        Raises
+        ------
+        ValueError
+            For anything else, and a Memory without a folder.
+        """
+        if isinstance(cache, cls):
+            return cache
+        if isinstance(cache, Memory) and cache.location is not None:
+            return cls(Path(cache.location, "skdeep_features"))
+        if isinstance(cache, (str, os.PathLike)):
+            return cls(cache)
+        raise ValueError(
+            f"cache={cache!r} must be the path of a folder, a FeatureCache or a joblib.Memory that "
+            "has a folder."
+        )
+
+    @staticmethod
+    def key(picture, extractor):
+        """What features are found by.
+
+        Parameters
+        ----------
+        picture : bytes
+            A hash of its contents, as :meth:`Pictures.fingerprint` gives it.
+        extractor : str
+            All else the features depend on: the hash of the weights, layers, pooling,
+            preprocessing, precision. The version of skdeep is added.
+
+        Returns
+        -------
+        bytes
+            32 of them.
+        """
+        digest = _begun(extractor).copy()
+        digest.update(picture)
+        return digest.digest()
+
     def get_many(self, keys):
         """Features that are kept.
 
         Parameters
         ----------
-        keys : list of (bytes, str)
-            What a picture is known by (its fingerprint), and all else its features depend on.
+        keys : list of bytes
+            As :meth:`key` makes them.
 
         Returns
         -------
         list of ndarray or None
             Read-only; None for what is not kept.
         """
-        digests, store = _digests(keys), _store(self.location)
+        store = _store(self.location)
         with store.lock():
-            found = store.get(set(digests))
-        return [found.get(digest) for digest in digests]
+            found = store.get(set(keys))
+        return [found.get(key) for key in keys]
 
     def put_many(self, keys, arrays):
         """Keep features; those that are kept already stay as they are.
 
         Parameters
         ----------
-        keys : list of (bytes, str)
+        keys : list of bytes
         arrays : list of ndarray
             float16, float32 or float64, of at most eight dimensions.
 
         Raises
         ------
         ValueError
-            For other arrays, or another number of them.
+            For other arrays or keys, or another number of them.
         """
-        digests, store = _digests(keys), _store(self.location)
+        store = _store(self.location)
         with store.lock():
-            store.put(dict(zip(digests, arrays, strict=True)), self.max_bytes)
+            store.put(dict(zip(keys, arrays, strict=True)), self.max_bytes)
 
     def clear(self):
         """Remove everything. Who reads meanwhile gets what it has open, or nothing."""

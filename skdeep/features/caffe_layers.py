@@ -1,5 +1,6 @@
 """Caffe's layer types in our operations, and their weights in our layout."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -76,11 +77,13 @@ def pool(x, kind, kernel_size, stride, pad, ceil_mode):
     """
     if x.ndim != 4:
         raise ValueError(f"pooling needs maps, got shape {x.shape}")
-    size = x.shape[1:3] if kernel_size is None else kernel_size
-    for length, taps, step, edge in zip(x.shape[1:3], size, stride, pad):
-        room = length + 2 * edge - taps
-        if ceil_mode and edge == 0 and room % step and (room // step + 1) * step >= length:
+    size = list(x.shape[1:3] if kernel_size is None else kernel_size)
+    for axis, (length, step, edge) in enumerate(zip(x.shape[1:3], stride, pad)):
+        room = length + 2 * edge - size[axis]
+        if ceil_mode and edge == 0 and room % step and (room // step + 1) * step >= length > 0:
             raise ValueError(f"windows of {size} every {stride} pixels lie outside {x.shape[1:3]}")
+        if ceil_mode and -step < room < 0:
+            size[axis] += room  # one window, which hangs over on both sides
     if kind == "MAX":
         return ops.max_pool2d(x, size, stride, pad, ceil_mode)
     return ops.average_pool2d(x, size, stride, pad, ceil_mode, count_include_pad=True)
@@ -226,8 +229,11 @@ def _batch_norm_weights(node, blobs, order):
     if len(blobs) < 3 or blobs[2].size != 1:
         raise FormatError(f"it has blobs of shapes {[b.shape for b in blobs]}, not three.")
     factor = float(blobs[2].reshape(-1)[0])
+    if not math.isfinite(factor):
+        raise FormatError(f"its statistics are sums over {factor} batches.")
     factor = 1 / factor if factor else 0.0
-    mean, var = (_ordered(blob, order) * factor for blob in blobs[:2])
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, var = (_ordered(blob, order) * factor for blob in blobs[:2])
     return {"mean": mean, "var": var, "gamma": np.ones_like(mean), "beta": np.zeros_like(mean)}
 
 

@@ -10,12 +10,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .. import __version__
 from .._config import get_config
 from ..estimators.base import make_device
 from ..kernels.cpu import resolve_threads
 from ..training.progress import progress_bar
-from .cache import as_cache
+from .cache import FeatureCache
 from .extraction import POOLS
 from .loading import stream
 from .pictures import Pictures
@@ -242,7 +241,7 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
     def _prepare(self):
         """The network and its names of the wanted layers."""
         self._check()
-        as_cache(self.cache)
+        self._cache()
         if self.pool not in POOLS:
             raise ValueError(f"pool={self.pool!r} must be one of {POOLS}.")
         wanted = [self.layer] if isinstance(self.layer, str) else self.layer
@@ -252,6 +251,9 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
             raise ValueError("pool=None keeps the shape of one layer; pool several, or 'flatten'.")
         extractor = self._load()
         return extractor, tuple(extractor.resolve(name) for name in wanted)
+
+    def _cache(self):
+        return None if self.cache is None else FeatureCache.of(self.cache)
 
     def _sizes(self, extractor, layers):
         return [math.prod(extractor.feature_shape(name, self.pool)) for name in layers]
@@ -277,7 +279,7 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
             For what is no picture, with its name.
         """
         extractor, layers = self._prepare()
-        pictures, cache = Pictures(X), as_cache(self.cache)
+        pictures, cache = Pictures(X), self._cache()
         n = len(pictures)
         if self.pool is None:
             shape = extractor.feature_shape(layers[0], None)
@@ -300,14 +302,14 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
     def _cached_rows(self, cache, extractor, pictures, layers, out, advance):
         """As :meth:`_rows`, computing what the cache lacks, each distinct picture once."""
         what = extractor.digest, extractor.preprocessing, layers, self.pool, self.precision
-        recipe = repr((*what, __version__))
+        recipe = repr(what)
         failed = {}
         for start in range(0, len(pictures), CHUNK):
             known, missing, copies = {}, {}, []
             indices = range(start, min(start + CHUNK, len(pictures)))
             for k in indices:
                 try:
-                    known[k] = (pictures.fingerprint(k), recipe)
+                    known[k] = cache.key(pictures.fingerprint(k), recipe)
                 except ValueError as error:
                     if self.on_error == "raise":
                         raise

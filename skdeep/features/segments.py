@@ -53,6 +53,8 @@ class Head(NamedTuple):
 
 def pack(digest, array):
     """A record."""
+    if len(digest) != 32:
+        raise ValueError(f"{digest!r} is no key; FeatureCache.key makes them.")
     array = np.ascontiguousarray(array).reshape(np.shape(array))
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     code = array.dtype.str.encode()

@@ -22,7 +22,7 @@ from .preprocessing import Preprocessing
 from .records import WeightsRecord, find_weights, list_weights
 
 GRAPHS = (".onnx", ".caffemodel")  # files that hold a network, not only its weights
-# Format: function of (WeightsFile, input_shape) that gives an ImportedNetwork.
+# By format, a function of (WeightsFile, input_shape) that gives an ImportedNetwork.
 GRAPH_READERS = {"caffemodel": from_caffe, "onnx": from_onnx}
 KEPT = 4  # networks whose weights stay in memory
 

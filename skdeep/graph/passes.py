@@ -166,7 +166,7 @@ def fold_batch_norm(op, inputs, uses):
 
 def fold_scale(op, inputs, uses):
     """A learnt factor per channel after a linear operation becomes part of weights and bias."""
-    if type(op).__name__ != "Multiply":
+    if type(op).__name__ != "Multiply" or None in inputs:  # a number is no input
         return None
     for k in (0, 1):
         source, scale = inputs[k].op, inputs[1 - k]
