@@ -249,7 +249,9 @@ class Axes(Recorder):
             return self.apply("reshape", x.name, shape=(1, *sizes))
         if x.size == 1:
             return float(x.reshape(()))
-        return self.weight(f"{self.node}.value", self.laid(x, result))
+        array = self.laid(x, result)
+        first = next(k for k, size in enumerate(array.shape) if size > 1)
+        return self.weight(f"{self.node}.value", array.reshape(array.shape[first:]))
 
     def _refined(self, operands, ndim):
         """Operands of equal rank whose axes are made of atoms of equal sizes."""

@@ -85,7 +85,10 @@ class Points:
             found["logits"] = self.scores()
         elif pools and self.is_head(self.t.producers.get(pools[-1].inputs[0])):
             found["logits"] = self.scores()
-        flat = [n for n in self.nodes if n.op in SAME and self.map_size(n.inputs[0]) is not None]
+        flat = [
+            n for n in self.nodes
+            if n.op in SAME and self.map_size(n.inputs[0]) and self.value(n.outputs[0]).ndim == 2
+        ]  # fmt: skip
         if not found.get("pool"):
             last = self.t.producers.get(self.output)
             found["pool"] = flat[-1] if flat and dense is not None else found.get("penultimate")
