@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 
-from skdeep.features import from_onnx
+from skdeep import NeuralNetClassifier
+from skdeep.features import ImageFeatures, Preprocessing, from_onnx, network
 from skdeep.features.steps import Steps
 from skdeep.formats import Graph, Node, WeightsFile
 from skdeep.formats.onnx import read
@@ -330,7 +331,7 @@ def test_a_picture_does_not_depend_on_its_batch(model, tmp_path):
 POINTS = {
     "residual": {"stem": "/Relu_2", "stage1": "/Relu_10", "stage2": "/Relu_19",
                  "pool": "/Flatten_21", "penultimate": "/Flatten_21", "logits": "fc"},
-    "classic": {"stem": "/LRN_2", "stage1": "/PRelu_6", "pool": "/Flatten_7",
+    "classic": {"stem": "/LRN_2", "stage1": "/PRelu_6", "pool": "/PRelu_6",
                 "penultimate": "/Elu_10", "logits": "/Gemm_11"},
     "transformer": {"penultimate": "/Gather", "logits": "head", "pool": "/Gather"},
     "channels_last_blocks": {"pool": "/Flatten", "penultimate": "/Flatten", "logits": "/Gemm"},
@@ -385,7 +386,7 @@ class TestLayers:
     def test_pieces_end_where_one_tensor_goes_on(self, tmp_path):
         net = imported(residual(), tmp_path)
         names = [name for name, _ in net.layers()]
-        assert names[:3] == ["Conv_0", "BatchNormalization_1", "Relu_2"]
+        assert names[:3] == ["/Conv_0", "/BatchNormalization_1", "/Relu_2"]
         assert len(names) == len(set(names)) > 6
 
     def test_copies_and_pickles(self, tmp_path):
@@ -406,6 +407,29 @@ class TestLayers:
         network = imported(residual(), tmp_path).network()
         kept = {p.name.rpartition(".")[2] for p in network.parameters if not p.trainable}
         assert kept == {"mean", "var"}
+
+
+class TestUse:
+    @pytest.mark.parametrize("name", ["residual", "transformer", "squeeze_excite"])
+    def test_trains(self, name, tmp_path):
+        net = imported(MODELS[name](), tmp_path)
+        X, y = pictures(net, 12), np.arange(12) % 2
+        for body in (network(tmp_path / "net.onnx"), net.layers()[:-1]):
+            classifier = NeuralNetClassifier(body, input_shape=net.input_shape, random_state=0)
+            classifier.set_params(max_epochs=2).fit(X, y)
+            assert classifier.score(X, y) >= 0.5
+
+    def test_features(self, tmp_path):
+        path = tmp_path / "net.onnx"
+        path.write_bytes(residual().SerializeToString())
+        X = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
+        recipe = Preprocessing(resize=16, crop=16)
+        features = ImageFeatures(path, layer=["stage1", "/Relu_19", "pool"], preprocessing=recipe)
+        found = features.fit_transform(X)
+        prepared = np.stack([(p / 255 - recipe.mean) / recipe.std for p in X]).astype(np.float32)
+        expected = reference(residual(), prepared)
+        maps = [np.concatenate(expected[n]).mean(axis=(2, 3)) for n in ("/Relu_10", "/Relu_19")]
+        assert_close(found, np.hstack([*maps, maps[1]]), "features")
 
 
 class TestInput:
@@ -508,7 +532,7 @@ ATTRIBUTES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_damaged_graphs_are_computed_or_refused(data):
     model = MODELS[data.draw(st.sampled_from(sorted(MODELS)))]()

@@ -57,12 +57,13 @@ def from_onnx(file, input_shape=None):
     output = file.graph.outputs[0]
     if not isinstance(t.values.get(output), Value):
         raise ValueError(f"the output {output!r} does not depend on the picture")
-    layers = t.cut(t.values[name].name, t.names[t.titles[output]])
+    title = t.titles.get(output)
+    layers = t.cut(t.values[name].name, t.names[title] if title else t.shown(t.values[output]))
     weights = {}
     for layer, arguments in layers:
         weights.update((f"{layer}.{key}", t.weights[key]) for key in arguments["weights"])
     points = Points(t, _needed(file.graph), output, image).find()
-    return ImportedNetwork(LayerList(layers), weights, image, points, t.titles.get(output, output))
+    return ImportedNetwork(LayerList(layers), weights, image, points, title or output)
 
 
 def _picture(file, input_shape):
@@ -164,11 +165,12 @@ class Translation(Axes):
             if not name:
                 continue
             if isinstance(value, Value):
-                self.titles[name] = node.name if k == 0 and node.name else name
+                free = k == 0 and node.name and node.name not in self.names
+                self.titles[name] = node.name if free else name
                 value = self.named(self.titles[name], value)
+                if value.name == self.names[self.titles[name]]:
+                    self.mark(self.titles[name], value.name)
             self.values[name], self.producers[name] = value, node
-            if k == 0 and isinstance(value, Value):
-                self.mark(title, value.name)
 
     def named(self, title, value):
         """Enter a value among the activations; the value, read from the tensor that is shown."""

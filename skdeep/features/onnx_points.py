@@ -85,17 +85,21 @@ class Points:
             found["logits"] = self.scores()
         elif pools and self.is_head(self.t.producers.get(pools[-1].inputs[0])):
             found["logits"] = self.scores()
-        flat = [
-            n for n in self.nodes
-            if n.op in SAME and self.map_size(n.inputs[0]) and self.value(n.outputs[0]).ndim == 2
-        ]  # fmt: skip
         if not found.get("pool"):
-            last = self.t.producers.get(self.output)
-            found["pool"] = flat[-1] if flat and dense is not None else found.get("penultimate")
-            found["pool"] = found["pool"] or (last if self.value(self.output).ndim == 2 else None)
+            found["pool"] = self.unpooled(dense) or found.get("penultimate") or self.vector()
         return tuple(
             (word, self.t.titles[found[word].outputs[0]]) for word in WORDS if found.get(word)
         )
+
+    def unpooled(self, dense):
+        """The map that dense layers read, pixel by pixel; None where they read vectors."""
+        flat = [n for n in self.nodes if n.op in SAME and self.map_size(n.inputs[0])]
+        flat = [n for n in flat if self.value(n.outputs[0]).ndim == 2]
+        return self.t.producers.get(flat[-1].inputs[0]) if flat and dense is not None else None
+
+    def vector(self):
+        """The node of the output if it is one vector for a picture."""
+        return self.t.producers.get(self.output) if self.value(self.output).ndim == 2 else None
 
     def stages(self):
         """The last maps of strides 4 to 32, and the first one; or quarters of the blocks of tokens.
