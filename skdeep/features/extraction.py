@@ -29,33 +29,31 @@ class Extractor:
         Of the network, for messages.
     network : Network
         Its parameters are declared.
-    weights : dict of str to ndarray, or dict of str to Weights
-        By our names; or what another extractor has placed on devices, whose network begins with
-        the same layers.
+    fill : callable
+        ``fill(vectors)`` writes the weights to the flat vectors of the network. It is called when
+        something is derived from them; they are not kept.
     points : tuple of (str, str)
         Canonical names and the layers they stand for, from early to late.
     preprocessing : Preprocessing
     labels : ndarray of str or None
         Names of the logits.
-    digest : str
-        Hash of what the weights were read from.
+    digest : callable
+        Gives a hash of what the weights are read from.
     """
 
-    def __init__(self, name, network, weights, points, preprocessing, labels, digest):
+    def __init__(self, name, network, fill, points, preprocessing, labels, digest):
         self.name, self.network, self.preprocessing = name, network, preprocessing
-        self.points, self.labels, self.digest = dict(points), labels, digest
+        self.points, self.labels = dict(points), labels
+        self._fill, self._digest = fill, digest
         self._lock = threading.Lock()
-        self._predictors, self._parts = {}, {}
-        if all(isinstance(w, Weights) for w in weights.values()):
-            self._placed = weights
-        else:
-            cpu = make_device("cpu")
-            vectors = {role: cpu.zeros(n) for role, n in network.parameters.sizes.items()}
-            self._placed = {"cpu": Weights(cpu, network.gather(weights, vectors))}
-        x = Tensor((1, *network.input_shape), role="data")
-        _, trace = network.trace(x, training=False)
-        self.shapes = {name: t.shape[1:] for name, t in trace.activations.items()}
+        self._predictors, self._parts, self._placed = {}, {}, {}
+        self.shapes = network.probe()
         self._widest = max(map(math.prod, [network.input_shape, *self.shapes.values()]))
+
+    @property
+    def digest(self):
+        """Hash of what the weights are read from."""
+        return self._digest()
 
     @property
     def layers(self):
@@ -87,11 +85,17 @@ class Extractor:
         return any(spec.name.endswith("class_token") for spec in self.network.parameters)
 
     def _weights_on(self, device):
+        def read():
+            cpu = make_device("cpu")
+            vectors = {role: cpu.zeros(n) for role, n in self.network.parameters.sizes.items()}
+            self._fill(vectors)
+            if device.name == "cpu":
+                return vectors
+            return {role: place(device, v) for role, v in vectors.items()}
+
         with self._lock:
             if device.name not in self._placed:
-                vectors = self._placed["cpu"].memories
-                memories = {role: place(device, v) for role, v in vectors.items()}
-                self._placed[device.name] = Weights(device, memories)
+                self._placed[device.name] = Weights(device, read)
             return self._placed[device.name]
 
     def split(self, name, input_shape):
@@ -111,18 +115,26 @@ class Extractor:
         """
         network = self.network
         cut = network.names.index(name) + 1
-        facts = (), self.preprocessing, self.labels, self.digest
+        facts = (), self.preprocessing, self.labels, self._digest
         with self._lock:
             if "after" not in self._parts:
                 after = Network(network.layers[cut:], self.shapes[name])
                 after.probe()
-                own = network.views(self._placed["cpu"].memories)
-                own = {spec.name: own[spec.name] for spec in after.parameters}
-                self._parts["after"] = Extractor(self.name, after, own, *facts)
+
+                def fill(vectors):
+                    whole = network.empty_vectors()
+                    self._fill(whole)
+                    own = network.views(whole)
+                    after.gather({spec.name: own[spec.name] for spec in after.parameters}, vectors)
+
+                self._parts["after"] = Extractor(self.name, after, fill, *facts)
             if input_shape not in self._parts:
                 before = Network(network.layers[:cut], input_shape)
                 before.probe()
-                part = Extractor(self.name, before, self._placed, *facts)
+                part = Extractor(self.name, before, self._fill, *facts)
+                # Its weights are the first of the whole network's, in the same places.
+                part.network.parameters.sizes = network.parameters.sizes
+                part._placed = self._placed
                 keep_recent(self._parts, input_shape, part)
             return self._parts[input_shape], self._parts["after"]
 

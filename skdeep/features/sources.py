@@ -41,7 +41,6 @@ class Loaded:
         By our names.
     points : tuple of (str, str)
     labels : ndarray of str or None
-    digest : str
     """
 
     name: str
@@ -50,7 +49,6 @@ class Loaded:
     weights: dict
     points: tuple
     labels: np.ndarray | None
-    digest: str
 
     def layer(self, name):
         """The network's own name of a layer."""
@@ -153,10 +151,16 @@ def load_extractor(model, weights, preprocessing, progress=False):
         known = source.load(recipe.output_shape)
         network = Network(known.layers(), known.input_shape)
         network.probe()
+        at_hand = [known.weights]
+
+        def fill(vectors):
+            source.unchanged()
+            weights = at_hand.pop() if at_hand else source.load(recipe.output_shape).weights
+            network.gather(weights, vectors)
+
         return Extractor(
-            known.name, network, known.weights, known.points, recipe, known.labels,
-            known.digest,
-        )  # fmt: skip
+            known.name, network, fill, known.points, recipe, known.labels, source.digest
+        )
 
     return _extractors.get(source.key and (*source.key, recipe), make)
 
@@ -175,12 +179,21 @@ class Source:
         The same for the same contents; None when that cannot be told.
     """
 
-    key = None
+    key = path = None
     published = None  # Preprocessing that belongs to the weights
 
     def locate(self):
         """Make sure that the file is there; after that ``key`` is known."""
         return self
+
+    def digest(self):
+        """Hash of the contents."""
+        return digest_of_file(self.path)
+
+    def unchanged(self):
+        """Complain when the file is not the one that ``locate`` found."""
+        if self.path is not None and identity(self.path) != self.key[1:]:
+            raise ValueError(f"{self.path} has changed while it was in use; fit again.")
 
     def recipe(self, preprocessing):
         """The preprocessing to use; ValueError when none is known, or sizes would differ."""
@@ -234,24 +247,22 @@ class KnownNetwork(Source):
         if self.random:
             architecture = self.architecture
             weights = random_weights(architecture.network(shape))
-            digest = f"random {self.name} {shape}"
         else:
             state = self.weights if self.path is None else read_weights(self.path).tensors
-            digest = digest_of(state) if self.path is None else digest_of_file(self.path)
             try:
                 architecture, weights = self.architecture.from_state(state, shape)
             except ValueError as error:
                 raise ValueError(f"{self.path or 'weights'}: {error}") from error
-            if (
-                self.published
-                and self.record.labels
-                and architecture.n_outputs == len(labels(self.record.labels))
-            ):
+            if self.published and self.record.labels:
                 names = labels(self.record.labels)
-        return Loaded(
-            self.name, architecture.layers, shape, weights, architecture.points, names,
-            digest,
-        )  # fmt: skip
+                names = names if len(names) == architecture.n_outputs else None
+        return Loaded(self.name, architecture.layers, shape, weights, architecture.points, names)
+
+    def digest(self):
+        """Hash of the weights."""
+        if self.random:
+            return f"random {self.name}"
+        return digest_of(self.weights) if self.path is None else digest_of_file(self.path)
 
 
 class GraphFile(Source):
@@ -262,15 +273,14 @@ class GraphFile(Source):
             raise ValueError(f"{path} holds its own weights; leave weights='default'.")
         self.path, self.name = Path(path), Path(path).name
         self.key = ("graph", *identity(self.path))
+        same = (r.preprocessing for r in list_weights() if r.file == self.path.name)
+        self.published = next(same, None)
 
     def load(self, shape):
         """Read the graph and its weights, for prepared pictures of a shape."""
         file = read_weights(self.path)
         graph = GRAPH_READERS[file.format](file, shape)
-        return Loaded(
-            self.name, graph.layers, shape, graph.weights, graph.points, None,
-            digest_of_file(self.path),
-        )  # fmt: skip
+        return Loaded(self.name, graph.layers, shape, graph.weights, graph.points, None)
 
 
 def _source(model, weights, progress):
