@@ -249,7 +249,9 @@ class Axes(Recorder):
             return self.apply("reshape", x.name, shape=(1, *sizes))
         if x.size == 1:
             return float(x.reshape(()))
-        return self.weight(f"{self.node}.value", self.laid(x, result))
+        array = self.laid(x, result)
+        first = next(k for k, size in enumerate(array.shape) if size > 1)
+        return self.weight(f"{self.node}.value", array.reshape(array.shape[first:]))
 
     def _refined(self, operands, ndim):
         """Operands of equal rank whose axes are made of atoms of equal sizes."""
@@ -348,11 +350,12 @@ class Axes(Recorder):
         return Value(value.name, tuple(a for k, a in enumerate(value.axes) if k not in axes),
                      value.stored)  # fmt: skip
 
-    def shown(self, value):
-        """Name of the tensor as users see it: samples first, images channels last."""
+    def shown(self, value, channels=1):
+        """Name of the tensor as users see it: samples first, images with their channels last."""
         shape, axes = value.shape, range(value.ndim)
         if shape[:1] == (1,):
-            order = [*axes[2:], 1] if value.ndim == 4 else axes[1:]
+            order = [k for k in axes[1:] if k != channels]
+            order = [*order, channels] if value.ndim == 4 else axes[1:]
             value = self.arrange(value, flat(value.axes[k] for k in order))
             return self.apply("reshape", value.name, shape=(1, *(shape[k] for k in order)))
         return self.apply("reshape", self.plain(value).name, shape=(1, *shape))

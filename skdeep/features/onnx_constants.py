@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = []
 
-MOST = 2**28  # elements of a constant
+MOST = 2**27  # elements of a constant
 DTYPES = {
     1: np.float32,
     2: np.uint8,

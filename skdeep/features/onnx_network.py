@@ -1,7 +1,5 @@
 """Networks of ONNX files: a graph becomes layers, its initializers their weights."""
 
-import math
-
 import numpy as np
 
 from .axes import Axes, Value
@@ -9,14 +7,12 @@ from .imported import ImportedNetwork
 from .onnx_constants import CONSTANTS
 from .onnx_operators import OPERATORS
 from .onnx_patterns import PATTERNS
+from .onnx_points import Points, channel_axis
 from .steps import LayerList, layer_name
 
 __all__ = ["from_onnx"]
 
 OLDEST = 7  # version of the operators, from which on arithmetic broadcasts as NumPy does
-POOLS = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool", "MaxPool")
-AFTER = ("Softmax", "LogSoftmax", "Sigmoid", "Identity", "Dropout", "Flatten", "Reshape", "Squeeze")
-SAME = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze")
 
 
 def from_onnx(file, input_shape=None):
@@ -61,11 +57,13 @@ def from_onnx(file, input_shape=None):
     output = file.graph.outputs[0]
     if not isinstance(t.values.get(output), Value):
         raise ValueError(f"the output {output!r} does not depend on the picture")
-    layers = t.cut(t.values[name].name, t.shown(t.values[output]))
+    title = t.titles.get(output)
+    layers = t.cut(t.values[name].name, t.names[title] if title else t.shown(t.values[output]))
     weights = {}
     for layer, arguments in layers:
         weights.update((f"{layer}.{key}", t.weights[key]) for key in arguments["weights"])
-    return ImportedNetwork(LayerList(layers), weights, image, _points(t, file.graph, image), output)
+    points = Points(t, _needed(file.graph), output, image).find()
+    return ImportedNetwork(LayerList(layers), weights, image, points, title or output)
 
 
 def _picture(file, input_shape):
@@ -111,12 +109,14 @@ class Translation(Axes):
         What every name of the graph stands for; None for what was left out.
     producers : dict of str to Node
         Nodes by the names of their outputs.
+    titles : dict of str to str
+        What the activations of outputs are called: the first one of a node like the node.
     """
 
     def __init__(self, graph, tensors):
         super().__init__()
         self.opset, self.tensors_of_file = graph.opset, tensors
-        self.values, self.producers = {"": None}, {}
+        self.values, self.producers, self.titles = {"": None}, {}, {}
 
     def read(self, name):
         """The value of a name."""
@@ -165,19 +165,19 @@ class Translation(Axes):
             if not name:
                 continue
             if isinstance(value, Value):
-                value = self.named(name, node.name if k == 0 else "", value)
+                free = k == 0 and node.name and node.name not in self.names
+                self.titles[name] = node.name if free else name
+                value = self.named(self.titles[name], value)
+                if value.name == self.names[self.titles[name]]:
+                    self.mark(self.titles[name], value.name)
             self.values[name], self.producers[name] = value, node
-            if k == 0 and isinstance(value, Value):
-                self.mark(title, value.name)
 
-    def named(self, name, node, value):
+    def named(self, title, value):
         """Enter a value among the activations; the value, read from the tensor that is shown."""
         steps = len(self.steps)
-        shown = self.shown(value)
+        shown = self.shown(value, 1 if value.ndim != 4 else channel_axis(value))
         moved = any(s.function == "transpose" for s in self.steps[steps:])
-        self.names[name] = shown
-        if node:
-            self.names.setdefault(node, shown)
+        self.names[title] = shown
         return value if moved else Value(shown, value.axes, value.stored)
 
 
@@ -223,57 +223,3 @@ def _needed(graph):
             wanted.update(node.inputs)
             found.append(node)
     return found[::-1]
-
-
-def _points(t, graph, image):
-    """Canonical names and the activations that they stand for, from early to late."""
-    points = {}
-    shapes = {name: v.shape for name, v in t.values.items() if isinstance(v, Value)}
-    nodes = [n for n in _needed(graph) if n.outputs and n.outputs[0] in shapes]
-    for node in nodes:
-        shape = shapes[node.outputs[0]]
-        if len(shape) == 4 and shape[0] == 1 and min(shape[2:]) > 1 and node.op not in SAME:
-            stride = round(math.log2(max(1, max(image[:2]) / max(shape[2:]))))
-            if 1 <= stride <= 5:
-                points[("stem", "stage1", "stage2", "stage3", "stage4")[stride - 1]] = node
-    if len(points) < 2:
-        points = {}
-    readers = {}
-    for node in nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
-    pools = [n for n in nodes if _pools(n, shapes)]
-    if pools:
-        pool = pools[-1]
-        after = readers.get(pool.outputs[0], [])
-        points["pool"] = after[0] if len(after) == 1 and after[0].op in SAME else pool
-    last = t.producers.get(graph.outputs[0])
-    while last is not None and last.op in AFTER and last.inputs[0] in shapes:
-        last = t.producers.get(last.inputs[0])
-    dense = _dense(t, last)
-    if dense is not None:
-        before = dense.inputs[0] if isinstance(t.values[dense.inputs[0]], Value) else None
-        points["penultimate"] = t.producers.get(before)
-    logits = t.producers.get(graph.outputs[0])
-    while logits is not None and logits.op in ("Softmax", "LogSoftmax", "Sigmoid", "Identity"):
-        logits = t.producers.get(logits.inputs[0])
-    points["logits"] = logits
-    order = ("stem", "stage1", "stage2", "stage3", "stage4", "pool", "penultimate", "logits")
-    return tuple((k, points[k].name or points[k].outputs[0]) for k in order if points.get(k))
-
-
-def _pools(node, shapes):
-    """Whether a node makes a vector of a map."""
-    before, after = shapes.get(node.inputs[0], ()), shapes[node.outputs[0]]
-    is_map = len(before) == 4 and before[0] == 1 and math.prod(before[2:]) > 1
-    return node.op in POOLS and is_map and math.prod(after) == before[1]
-
-
-def _dense(t, node):
-    """The product with weights whose result a node is, up to a bias; or None."""
-    if node is not None and node.op == "Add":
-        node = next((t.producers[i] for i in node.inputs if i in t.producers
-                     and t.producers[i].op == "MatMul"), None)  # fmt: skip
-    if node is None or node.op not in ("Gemm", "MatMul"):
-        return None
-    return node if isinstance(t.values[node.inputs[1]], np.ndarray) else None

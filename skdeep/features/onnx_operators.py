@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 
-from .. import ops
 from . import onnx_constants as constants
 from .axes import Value, atoms_of, flat, sizes_product
 from .onnx_constants import given, integers, one_axis
@@ -125,6 +124,8 @@ def selu(t, node, x):
 def hard_sigmoid(t, node, x):
     """A line between 0 and 1."""
     alpha, beta = (float(node.attributes.get(n, v)) for n, v in (("alpha", 0.2), ("beta", 0.5)))
+    if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
+        return t.unary("hardsigmoid", x)
     y = t.elementwise("add", t.elementwise("multiply", x, alpha), beta)
     return t.unary("clip", y, low=0.0, high=1.0)
 
@@ -132,8 +133,7 @@ def hard_sigmoid(t, node, x):
 @operator("HardSwish")
 def hard_swish(t, node, x):
     """x times the hard sigmoid of slope 1 / 6."""
-    y = t.elementwise("add", t.elementwise("multiply", x, 1 / 6), 0.5)
-    return t.elementwise("multiply", x, t.unary("clip", y, low=0.0, high=1.0))
+    return t.unary("hardswish", x)
 
 
 @operator("Gelu")
@@ -656,7 +656,3 @@ def resize(t, node, x, *inputs):
     for axis, matrix in resize_matrices(x.shape, node.attributes, (x, *inputs), t.opset):
         x = dense(t, x, axis, matrix.astype(np.float32))
     return x
-
-
-if "local_response_norm" not in ops.__all__:
-    del OPERATORS["LRN"]

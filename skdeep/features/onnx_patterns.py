@@ -39,11 +39,15 @@ def either(pair):
 
 
 def silu(t, node, inputs):
-    """x sigmoid(x)."""
+    """x sigmoid(x), and x sigmoid(1.702 x)."""
     for x, other in either(node.inputs):
         sigmoid = made_by(t, other, "Sigmoid")
-        if sigmoid is not None and sigmoid.inputs[0] == x:
+        if sigmoid is None:
+            continue
+        if sigmoid.inputs[0] == x:
             return t.unary("silu", t.values[x])
+        if scaled(t, sigmoid.inputs[0])[1] == x and about(scaled(t, sigmoid.inputs[0])[0], 1.702):
+            return t.unary("quick_gelu", t.values[x])
     return None
 
 

@@ -12,6 +12,10 @@ from ..layers.base import Layer, current_trace
 __all__ = []
 
 
+# Start values of weights that no file gives, by the last part of their names.
+STARTS = {"gamma": 1.0, "var": 1.0, "mean": 0.0, "beta": 0.0, "b": 0.0}
+
+
 class Step(NamedTuple):
     """A call of an operation.
 
@@ -70,7 +74,8 @@ class Steps(Layer):
         """All steps, for as many samples as ``x`` holds."""
         values = {self.source: x}
         for name, place in self.weights.items():
-            values[name] = self.parameter(name, place.shape, trainable=place.trainable)
+            start = STARTS.get(re.sub(r"_\d+$", "", name.rpartition(".")[2]), "auto")
+            values[name] = self.parameter(name, place.shape, start, trainable=place.trainable)
         for step in self.steps:
             values[step.output] = run_step(step, values, x.shape[0])
         activations = current_trace().activations
@@ -152,7 +157,8 @@ class Recorder:
             end = k == len(self.steps)
             given = result if end else next(iter(alive)) if len(alive) == 1 else None
             if end or ((k, given) in place and given != source):
-                name = layer_name(self.marks[-1][1] if end else place[k, given], taken)
+                title = place.get((k, given)) or (self.marks[-1][1] if self.marks else "output")
+                name = layer_name(title, taken)
                 layers.append((name, self._layer(begin, k, source, given, produced)))
                 begin, source = k, given
         if not self.steps:
@@ -172,7 +178,7 @@ class Recorder:
 
 def layer_name(name, taken):
     """A name that a layer can have, not among ``taken``, where it is entered."""
-    name = re.sub(r"__+", "_", name.strip("/").replace(".", "_")) or "steps"
+    name = re.sub(r"__+", "_", name.replace(".", "_")) or "steps"
     unique, k = name, 1
     while unique in taken:
         unique, k = f"{name}_{k}", k + 1

@@ -4,6 +4,7 @@ Specification: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -239,7 +240,7 @@ def _external(entries, where, folder, files, dtype, shape):
     if not target.is_relative_to(home):
         raise FormatError(f"{where} is in {location!r}, outside the model's folder; not read.")
     if target not in files:
-        if not target.is_file():
+        if not os.path.isfile(target):
             raise FormatError(f"{where} is in {location!r}, which is not there; fetch it, too.")
         files[target] = map_file(target)
     try:

@@ -656,6 +656,10 @@ class SwapBlocks(Op):
     def rows(self):
         (x,) = self.inputs
         outer, first, second, run = map(math.prod, self._parts(x.shape))
+        if run == 1 and min(first, second) < 8:
+            block = max(1, TILE // (first * second))
+            operands = [x, self.output, outer, first, second, block]
+            return [Row("shuffle_channels", operands, -(-outer // block), 0.4 * x.size)]
         if run == 1:
             return _transpose_rows(x, self.output, outer, first, second)
         n = outer * first * second
