@@ -12,6 +12,8 @@ from recorded import FOLDER, SEED, SHAPES, compute, picture, read_names, sample
 from skdeep.features import find_network, random_weights
 from skdeep.features.networks.positions import resize_positions
 from skdeep.features.networks.renaming import Renaming
+from skdeep.layers import TokenMap
+from skdeep.layers.network import Network
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
@@ -34,6 +36,28 @@ def test_every_point_is_what_the_library_gives(name):
             np.testing.assert_array_equal(
                 np.argsort(ours)[::-1][:10], np.argsort(values)[::-1][:10]
             )
+
+
+def test_the_map_of_patches_is_only_where_its_patches_are():
+    layers = find_network("vit_s_16").layers()
+    assert "patches.map" in Network(layers, (32, 48, 3)).probe()
+    shapes = Network(layers[3:], (7, 384)).probe()
+    assert shapes["patches"] == (7, 384)
+    assert "patches.map" not in shapes
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "complaint"),
+    [
+        (TokenMap(), (6, 8), "5 tokens give no map of as many rows as columns"),
+        (TokenMap(2), (6, 8), "5 tokens give no map of 2 rows"),
+        (TokenMap(first=6), (6, 8), "more than 6 tokens"),
+        (TokenMap(), (3, 3, 8), r"got \(n, 3, 3, 8\)"),
+    ],
+)
+def test_tokens_that_are_no_map(layer, shape, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Network([("map", layer)], shape).probe()
 
 
 # -- names of other libraries --------------------------------------------------------------------

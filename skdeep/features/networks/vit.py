@@ -27,7 +27,8 @@ from .transformer_names import (
 class PatchMap(Layer):
     """Shows the tokens of patches as a map, under the name "map", and passes all tokens on.
 
-    ``source`` is the layer that made the patches.
+    ``source`` is the layer that made the patches; without it, as in the end of a network, there is
+    no map.
     """
 
     def __init__(self, source):
@@ -35,8 +36,9 @@ class PatchMap(Layer):
 
     def forward(self, x):
         trace = current_trace()
-        patches = trace.activations[".".join([*trace.path[:-1], self.source])]
-        trace.call(TokenMap(patches.shape[1]), x, "map")
+        patches = trace.activations.get(".".join([*trace.path[:-1], self.source]))
+        if patches is not None:
+            trace.call(TokenMap(patches.shape[1]), x, "map")
         return x
 
 
