@@ -13,19 +13,35 @@ import numpy as np
 
 # A torchvision of the same day; its own random weights are replaced.
 OPTIONS = {"googlenet": {"aux_logits": False, "init_weights": False}}
+# Networks that timm has and torchvision has not, and what timm calls them.
+TIMM = {
+    "clip_vit_b_32": ("vit_base_patch32_clip_quickgelu_224", {"num_classes": 512}),
+    "dinov2_vits14": ("vit_small_patch14_dinov2", {"num_classes": 0}),
+    "vit_s_16": ("vit_small_patch16_224", {}),
+}
 
 
 def torch_network(architecture, weights):
-    """torchvision's network with our weights, ready to predict."""
+    """torchvision's or timm's network with our weights, ready to predict."""
     import torch
-    import torchvision
 
-    with torch.device("meta"):
-        options = OPTIONS.get(architecture.name, {})
-        network = getattr(torchvision.models, architecture.name)(weights=None, **options)
-    network = network.to_empty(device="cpu").eval()
+    if architecture.name in TIMM:
+        import timm
+
+        name, options = TIMM[architecture.name]
+        network = timm.create_model(name, img_size=architecture.input_shape[:2], **options)
+    else:
+        import torchvision
+
+        with torch.device("meta"):
+            options = OPTIONS.get(architecture.name, {})
+            network = getattr(torchvision.models, architecture.name)(weights=None, **options)
+        network = network.to_empty(device="cpu")
+    network.eval()
     state = architecture.to_torchvision(weights)
     state = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in state.items()}
+    if architecture.name == "clip_vit_b_32":
+        state["head.bias"] = torch.zeros(architecture.n_outputs)  # of timm alone
     missing, unknown = network.load_state_dict(state, strict=False)
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unknown:

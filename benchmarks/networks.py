@@ -26,7 +26,7 @@ import common
 NAME = "networks"
 NETWORKS = [
     "vgg16", "resnet18", "resnet50", "googlenet", "squeezenet1_1", "alexnet", "mobilenet_v2",
-    "vit_b_16",
+    "vit_b_16", "convnext_tiny", "vit_s_16", "dinov2_vits14", "clip_vit_b_32",
 ]  # fmt: skip
 PRECISIONS = ("float32", "bfloat16")
 # Largest relative error of the outputs, in the norm over all of them: ten times what was seen.
@@ -41,6 +41,10 @@ TARGETS = {  # ratio to the best peer, in the cases below
     "alexnet": (1.2, 1.1, 1.0),
     "mobilenet_v2": (1.3, 1.3, 1.0),
     "vit_b_16": (1.05, 1.1, 0.9),
+    "convnext_tiny": (1.0, 1.0, 1.0),
+    "vit_s_16": (1.0, 1.0, 1.0),
+    "dinov2_vits14": (1.0, 1.0, 1.0),
+    "clip_vit_b_32": (1.0, 1.0, 1.0),
 }
 TARGET_CASES = [("float32", 8, 2), ("float32", 1, 1), ("bfloat16", 8, 2)]
 

@@ -20,6 +20,7 @@ ORDER = [
     "layers",
     "depthwise_pool",
     "maths",
+    "preprocessing",
     "startup",
     "build",
     "accuracy",

@@ -75,7 +75,7 @@ FOREIGN = {
     "layers": {"numpy", "sklearn"},
     "training": {"numpy", "scipy", "sklearn", "tqdm"},
     "estimators": {"numpy", "scipy", "sklearn"},
-    "features": {"numpy", "sklearn", "joblib", "PIL", "tqdm"},
+    "features": {"numpy", "scipy", "sklearn", "joblib", "PIL", "tqdm"},
     "formats": {"numpy", "h5py"},
 }
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -74,6 +74,20 @@ def test_every_width_of_a_row(stride, width):
     check((2, 5, width, 20), (3, 3), (stride, stride))
 
 
+@pytest.mark.parametrize("kernel,stride", [(5, 1), (5, 2), (7, 1), (7, 2)])
+@pytest.mark.parametrize("width", [*range(1, 17), 28])
+def test_wider_kernels_at_every_width_of_a_row(kernel, stride, width):
+    pad = kernel // 2
+    check((1, 4, width, 20), (3, kernel), (1, stride), ((1, 1), (pad, pad)))
+
+
+@pytest.mark.parametrize("padding", [(0, 0), (0, 3), (3, 1), (2, 2), (5, 4), (6, 9)])
+@pytest.mark.parametrize("kernel", [5, 7])
+@pytest.mark.parametrize("width", [7, 13, 22])
+def test_wider_kernels_with_every_padding(kernel, padding, width):
+    check((1, 3, width, 17), (3, kernel), padding=((1, 1), padding))
+
+
 @pytest.mark.parametrize("padding", [0, (0, 1), (1, 0), (2, 2), (3, 1), (0, 3)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_every_padding(stride, padding):
@@ -88,6 +102,11 @@ def test_every_number_of_channels(stride, channels):
     check((1, 6, 15, channels), (3, 3), (stride, stride))
 
 
+@pytest.mark.parametrize("channels", [3, 70, 700])
+def test_every_number_of_channels_of_wider_kernels(channels):
+    check((1, 4, 15, channels), (7, 7), padding=((3, 3), (3, 3)))
+
+
 @pytest.mark.parametrize("kernel", [(1, 3), (2, 3), (5, 3), (3, 5), (5, 5), (7, 7), (3, 2), (1, 1)])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 2), (3, 1)])
 def test_every_kernel(stride, kernel):
@@ -98,7 +117,7 @@ def test_every_kernel(stride, kernel):
 def geometries(draw):
     kernel, stride, dilation, padding, shape = [], [], [], [], [draw(st.integers(1, 3))]
     for _ in range(2):
-        kernel.append(draw(st.sampled_from([1, 2, 3, 3, 3, 5])))
+        kernel.append(draw(st.sampled_from([1, 2, 3, 3, 3, 5, 7])))
         stride.append(draw(st.integers(1, 3)))
         dilation.append(draw(st.sampled_from([1, 1, 2])))
         padding.append((draw(st.integers(0, 3)), draw(st.integers(0, 3))))

@@ -592,6 +592,22 @@ def test_processes_that_want_the_same_file(record, home, server):
     assert len(server.requests) == 1
 
 
+def test_a_process_takes_over_from_one_that_was_killed(record, home, server):
+    part = home / "weights" / "net.pth.part"
+    server.manner["/net.pth"] = [{"block": 10_000, "pause": 0.2}, {}]
+    first = start(record, home)
+    wait_for(lambda: part.exists() and part.stat().st_size > 0, first)
+    second = threading.Thread(target=fetch, args=(record,))
+    second.start()
+    second.join(0.3)
+    assert second.is_alive() and len(server.requests) == 1
+    first.kill()
+    first.communicate()
+    second.join()
+    assert fetch(record, offline=True).read_bytes() == CONTENT
+    assert server.requests[1][1].startswith("bytes=") and len(server.requests) == 2
+
+
 def test_threads_and_file_systems_without_locks(record, home, server, monkeypatch):
     monkeypatch.setattr(download, "try_lock", lambda _: False)
     assert fetch(record).read_bytes() == CONTENT

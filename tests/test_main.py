@@ -108,7 +108,7 @@ def test_confusion_matrix_shows_counts_and_marks_mistakes():
     "arguments, message",
     [
         (["wramup"], "unknown command 'wramup'; did you mean 'warmup'?"),
-        (["zzz"], "unknown command 'zzz'; There are digits, fetch, versions, warmup"),
+        (["zzz"], "unknown command 'zzz'; There are digits, features, fetch, versions, warmup"),
         (["versions", "--quick"], "--quick does not go with 'versions'"),
         (["warmup", "--output", "x"], "--output does not go with 'warmup', only with digits"),
         (["--n-jobs", "0"], "neither positive nor -1"),
@@ -324,3 +324,65 @@ def test_fetch_and_others_keep_to_their_arguments(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2 and "error" in capsys.readouterr().err
+
+
+# -- features of a folder ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="reads pictures with Pillow")
+    rng = np.random.RandomState(0)
+    for name in ("cats/a.png", "cats/b.jpg", "dogs/a.png", "c.BMP"):
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.fromarray(rng.randint(0, 256, (70, 60, 3), np.uint8)).save(path)
+    (tmp_path / "pictures" / "notes.txt").write_text("no picture")
+    return tmp_path / "pictures"
+
+
+FEATURES = ("--model", "squeezenet1_1", "--weights", "random")
+
+
+def test_features_of_a_folder(folder, tmp_path, capsys):
+    from skdeep.features import ImageFeatures
+
+    target = tmp_path / "features.npz"
+    layers = ("--layer", "stage1", "--layer", "pool")
+    assert main(["features", str(folder), "-o", str(target), *layers, *FEATURES]) == 0
+    assert "4 pictures, 640 features each" in capsys.readouterr().out
+    with np.load(target) as data:
+        assert data["files"].tolist() == ["c.BMP", "cats/a.png", "cats/b.jpg", "dogs/a.png"]
+        assert data["labels"].tolist() == ["", "cats", "cats", "dogs"]
+        assert data["feature_names"][0] == "stage1_0"
+        transformer = ImageFeatures("squeezenet1_1", ["stage1", "pool"], weights="random")
+        expected = transformer.transform([folder / f for f in data["files"]])
+        assert np.array_equal(data["features"], expected)
+
+
+def test_features_of_bad_pictures(folder, tmp_path, capsys):
+    target = tmp_path / "features.npz"
+    (folder / "c.BMP").write_bytes(b"BM")
+    with pytest.warns(UserWarning, match=r"1 of 4 pictures.*c\.BMP"):
+        assert main(["features", str(folder), "-o", str(target), *FEATURES]) == 0
+    assert "1 could not be read and are NaN" in capsys.readouterr().out
+    assert np.isnan(np.load(target)["features"]).all(axis=1).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "there is no folder 'nowhere'"),
+        (["{empty}"], "There are no pictures in"),
+        (["{folder}", "--model", "resnet19"], "no network is named 'resnet19'"),
+        (["{folder}", "--weights", "{folder}/notes.txt"], "notes.txt"),
+        (["{folder}", "-o", "{empty}/no/such/folder.npz", *FEATURES], "No such file or directory"),
+    ],
+)
+def test_features_that_cannot_be(folder, tmp_path, capsys, arguments, message):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    arguments = [a.format(folder=folder, empty=empty) for a in arguments]
+    assert main(["features", *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(empty.iterdir())

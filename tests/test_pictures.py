@@ -458,6 +458,25 @@ def test_fields_are_checked():
             Preprocessing(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("x", "out"),
+    [
+        (np.zeros((9, 9)), None),
+        (np.zeros((9, 9, 4), np.uint8), None),
+        (np.zeros((9, 9, 3)), None),
+        (np.zeros((9, 9, 3), ">f4"), None),
+        (np.zeros((9, 9, 3), np.uint8)[:, ::2], None),
+        (np.zeros((0, 9, 3), np.uint8), None),
+        (np.zeros((9, 9, 3), np.uint8), np.zeros((6, 6, 3))),
+        (np.zeros((9, 9, 3), np.uint8), np.zeros((6, 9, 3), np.float32)[:, :6]),
+        (np.zeros((9, 9, 3), np.uint8), np.broadcast_to(np.float32(0), (6, 6, 3))),
+    ],
+)
+def test_arrays_that_the_kernel_cannot_take_are_refused(x, out):
+    with pytest.raises(ValueError, match="must be a C-contiguous array"):
+        SMALL.write(x, np.zeros((6, 6, 3), np.float32) if out is None else out)
+
+
 def test_preprocessing_is_a_value():
     a = Preprocessing(resize=[np.int64(8), 9], crop=np.int32(4), mean=[0, 0, 0])
     b = Preprocessing(resize=(8, 9), crop=4, mean=(0, 0, 0))

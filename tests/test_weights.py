@@ -84,6 +84,7 @@ def test_defaults_are_the_plain_recipes():
     for name in ("resnet50", "resnet152", "mobilenet_v2", "regnet_y_400mf"):
         assert find_weights(name).tag == "V1"
         assert find_weights(name, "V2").preprocessing.resize == 232
+        assert find_weights(name, "IMAGENET1K_V2") is find_weights(name, "V2")
         assert (
             find_weights(name, "V2").metrics["imagenet_top1"]
             > find_weights(name).metrics["imagenet_top1"]
@@ -117,6 +118,9 @@ def test_a_local_file(tmp_path, monkeypatch):
     assert find_weights("resnet50", path).preprocessing.resize == 232
     monkeypatch.chdir(tmp_path)
     assert find_weights("resnet50", "resnet50-11ad3fa6.pth").path == str(path)
+    with pytest.raises(ValueError, match="pads unevenly"):
+        (tmp_path / "tf_efficientnet_b0.pth").write_bytes(b"")
+        find_weights("efficientnet_b0", "tf_efficientnet_b0.pth")
     assert find_weights("unheard_of", path).preprocessing.crop == (224, 224)
     monkeypatch.setitem(NETWORKS, "tiny", type("A", (), {"input_shape": (32, 48, 3)}))
     assert find_weights("tiny", path).preprocessing.crop == (32, 48)

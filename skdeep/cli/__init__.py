@@ -1,4 +1,4 @@
-"""The command line: ``python -m skdeep [digits | fetch | versions | warmup]``."""
+"""The command line: ``python -m skdeep [digits | features | fetch | versions | warmup]``."""
 
 import argparse
 import signal
@@ -8,18 +8,22 @@ from difflib import get_close_matches
 
 COMMANDS = {
     "digits": "search models on scikit-learn's digits, compare them, draw (the default)",
+    "features": "features of the pictures in a folder, into a file: features FOLDER -o FILE.npz",
     "fetch": "get the weights of a network (fetch NAME), or list them (fetch --list)",
     "versions": "print versions, the CPU and the code paths in use",
     "warmup": "compile all kernels ahead of time, once for this machine",
 }
 OPTIONS = {
-    "output": "digits",
+    "output": "digits, features",
     "quick": "digits",
     "seed": "digits",
     "n_jobs": "digits, warmup",
-    "name": "fetch",
+    "name": "features, fetch",
     "list": "fetch",
-    "weights": "fetch",
+    "weights": "features, fetch",
+    "model": "features",
+    "layer": "features",
+    "precision": "features",
     "home": "fetch",
 }
 
@@ -65,6 +69,13 @@ def _run(options):
         from .fetch import fetch_weights
 
         return fetch_weights(options.name, options.weights, options.home)
+    if options.command == "features":
+        from .features import extract
+
+        return extract(
+            options.name, options.output or "features.npz", options.model or "resnet50",
+            options.layer or ["pool"], options.weights or "default", options.precision or "float32",
+        )  # fmt: skip
     from .digits import run, writable_folder
 
     try:
@@ -89,8 +100,13 @@ def _parse(argv):
         allow_abbrev=False,
     )
     parser.add_argument("command", nargs="?", default="digits", metavar="command", help="see below")
-    parser.add_argument("name", nargs="?", help="of a network, after fetch")
-    parser.add_argument("--output", metavar="FOLDER", help="where digits puts its pictures (.)")
+    parser.add_argument(
+        "name", nargs="?", help="of a network, after fetch; of a folder, after features"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="PATH",
+        help="folder for the pictures of digits (.), or file of features (features.npz)",
+    )  # fmt: skip
     parser.add_argument(
         "--quick", action="store_true", default=None, help="a smaller digits search"
     )
@@ -99,7 +115,16 @@ def _parse(argv):
         "--n-jobs", type=_n_jobs, help="processes of digits and warmup (one per core, at most 4)"
     )
     parser.add_argument("--list", action="store_true", default=None, help="of weights to fetch")
-    parser.add_argument("--weights", metavar="TAG", help="which to fetch (default)")
+    parser.add_argument(
+        "--weights", metavar="TAG", help="which to fetch, or to use; then also a file (default)"
+    )
+    parser.add_argument("--model", metavar="NAME", help="network for features (resnet50)")
+    parser.add_argument(
+        "--layer", action="append", metavar="NAME", help="layer for features, also several (pool)"
+    )
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="of features (float32)"
+    )
     parser.add_argument(
         "--home", metavar="DIR", help="where to fetch to (SKDEEP_HOME, else ~/skdeep_data)"
     )
@@ -112,6 +137,8 @@ def _parse(argv):
         if getattr(options, name) is not None and options.command not in commands:
             flag = repr(options.name) if name == "name" else "--" + name.replace("_", "-")
             parser.error(f"{flag} does not go with {options.command!r}, only with {commands}.")
+    if options.command == "features" and not options.name:
+        parser.error("features needs the FOLDER of the pictures.")
     if options.command == "fetch" and bool(options.name) == bool(options.list):
         parser.error("fetch needs either the NAME of a network or --list.")
     return options

@@ -16,7 +16,7 @@ def pictures_in(folder):
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
-def extract(folder, output, model, layers, weights, n_threads=None, precision="float32"):
+def extract(folder, output, model, layers, weights, precision):
     """Write features, file names and names of folders to an ``.npz`` file.
 
     Parameters
@@ -24,38 +24,42 @@ def extract(folder, output, model, layers, weights, n_threads=None, precision="f
     folder, output : path
     model : str
     layers : list of str
-    weights : str
-    n_threads : int or None, default=None
-    precision : str, default="float32"
+    weights, precision : str
 
     Returns
     -------
     int
-        Exit status: 0; 1 when there is nothing to read, or nothing could be.
+        Exit status: 0; 1 when there is nothing to read, nothing could be read, or the features
+        cannot be written.
     """
     from ..features import ImageFeatures
 
-    output = Path(output)
+    if not os.path.isdir(folder):
+        print(f"python -m skdeep: there is no folder {folder!r}.", file=sys.stderr)
+        return 1
     files = pictures_in(folder)
     if not files:
         print(f"There are no pictures in {folder} ({', '.join(SUFFIXES)}).", file=sys.stderr)
         return 1
     transformer = ImageFeatures(
-        model, layers, weights=weights, n_threads=n_threads, precision=precision, on_error="nan",
-        verbose=1,
-    )  # fmt: skip
-    transformer.fit()
-    begin = time.perf_counter()
-    features = transformer.transform(files)
-    took = time.perf_counter() - begin
-    names = [p.relative_to(folder).as_posix() for p in files]
-    write_npz(
-        output,
-        features=features,
-        files=np.array(names),
-        labels=np.array([n.rpartition("/")[0] for n in names]),
-        feature_names=transformer.get_feature_names_out().astype(str),
+        model, layers, weights=weights, precision=precision, on_error="nan", verbose=1
     )
+    try:
+        transformer.fit()
+        begin = time.perf_counter()
+        features = transformer.transform(files)
+        took = time.perf_counter() - begin
+        names = [p.relative_to(folder).as_posix() for p in files]
+        write_npz(
+            Path(output),
+            features=features,
+            files=np.array(names),
+            labels=np.array([n.rpartition("/")[0] for n in names]),
+            feature_names=transformer.get_feature_names_out().astype(str),
+        )
+    except (OSError, ValueError, ImportError) as error:
+        print(f"python -m skdeep: {error}", file=sys.stderr)
+        return 1
     bad = int(np.isnan(features).all(axis=1).sum())
     print(
         f"{len(files)} pictures, {features.shape[1]} features each, in {took:.1f} s "

@@ -1,5 +1,6 @@
 """Pretrained networks for pictures: transformers, classifiers, layers, and where weights are."""
 
+from .cache import FeatureCache
 from .download import FetchError, fetch
 from .fine_tuning import Pretrained, network
 from .image_classifier import ImageClassifier
@@ -16,6 +17,7 @@ from .sources import clear_loaded
 
 __all__ = [
     "Architecture",
+    "FeatureCache",
     "FetchError",
     "ImageClassifier",
     "ImageFeatures",

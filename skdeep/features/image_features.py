@@ -14,6 +14,7 @@ from .._config import get_config
 from ..estimators.base import make_device
 from ..kernels.cpu import resolve_threads
 from ..training.progress import progress_bar
+from .cache import FeatureCache
 from .extraction import POOLS
 from .loading import stream
 from .pictures import Pictures
@@ -240,6 +241,7 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
     def _prepare(self):
         """The network and its names of the wanted layers."""
         self._check()
+        self._cache()
         if self.pool not in POOLS:
             raise ValueError(f"pool={self.pool!r} must be one of {POOLS}.")
         wanted = [self.layer] if isinstance(self.layer, str) else self.layer
@@ -249,6 +251,9 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
             raise ValueError("pool=None keeps the shape of one layer; pool several, or 'flatten'.")
         extractor = self._load()
         return extractor, tuple(extractor.resolve(name) for name in wanted)
+
+    def _cache(self):
+        return None if self.cache is None else FeatureCache.of(self.cache)
 
     def _sizes(self, extractor, layers):
         return [math.prod(extractor.feature_shape(name, self.pool)) for name in layers]
@@ -274,7 +279,7 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
             For what is no picture, with its name.
         """
         extractor, layers = self._prepare()
-        pictures = Pictures(X)
+        pictures, cache = Pictures(X), self._cache()
         n = len(pictures)
         if self.pool is None:
             shape = extractor.feature_shape(layers[0], None)
@@ -284,27 +289,20 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
         bar = progress_bar(n, "picture") if self.verbose else None
         advance = bar.update if bar is not None else None
         try:
-            if self.cache is None:
+            if cache is None:
                 failed = self._rows(extractor, pictures, layers, self.pool, out, None, advance)
             else:
-                failed = self._cached_rows(extractor, pictures, layers, out, advance)
+                failed = self._cached_rows(cache, extractor, pictures, layers, out, advance)
         finally:
             if bar is not None:
                 bar.close()
         self._warn(failed, n)
         return out
 
-    def _cached_rows(self, extractor, pictures, layers, out, advance):
+    def _cached_rows(self, cache, extractor, pictures, layers, out, advance):
         """As :meth:`_rows`, computing what the cache lacks, each distinct picture once."""
-        from .cache import FeatureCache
-
-        cache = FeatureCache.of(self.cache)
-        recipe = "|".join(
-            map(
-                repr,
-                (extractor.digest, extractor.preprocessing, layers, self.pool, self.precision),
-            )
-        )
+        what = extractor.digest, extractor.preprocessing, layers, self.pool, self.precision
+        recipe = repr(what)
         failed = {}
         for start in range(0, len(pictures), CHUNK):
             known, missing, copies = {}, {}, []

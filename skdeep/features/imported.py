@@ -19,10 +19,11 @@ class Wired(Layer):
     Parameters
     ----------
     sources : tuple of str
-        Names of layers before it in the list, in the order in which they are read.
-    compute : Layer or callable, default="identity"
+        Names of layers before it in the list, in the order in which they are read; none for the
+        input of the network.
+    compute : Layer, callable or None, default=None
         What is applied to their activations. A layer takes one; its weights are named after this
-        layer. A callable takes as many as there are sources.
+        layer. A callable takes as many as there are sources. None passes one on.
     also : tuple of str, default=()
         Earlier names under which this activation replaces what they returned: of what was computed
         in place, the last result counts.
@@ -48,7 +49,7 @@ class Wired(Layer):
         before = trace.path[:-1]
         inputs = [trace.activations[".".join([*before, name])] for name in self.sources]
         if self.compute is None:
-            (y,) = inputs
+            (y,) = inputs or [x]
         elif isinstance(self.compute, Layer):
             y = self.compute.forward(*inputs)
         else:
@@ -106,7 +107,7 @@ def canonical_points(shapes, logits):
     Parameters
     ----------
     shapes : dict of str to tuple
-        Shape of what each layer gives for one sample, in the order of the layers.
+        Shape of what each layer gives for one sample, in the order of the layers, the input first.
     logits : str
         The layer of the scores.
 
@@ -114,22 +115,20 @@ def canonical_points(shapes, logits):
     -------
     tuple of (str, str)
         "stem" is the last layer of the first size of maps below the input's, "stage1" to "stage4"
-        the last layers of up to four sizes after it, "pool" the first layer without a map,
-        "penultimate" the last layer before the logits.
+        the last layers of up to four sizes after it, "pool" the mean over the last map or, where
+        dense layers read the map itself, this map, "penultimate" the last before the logits.
     """
-    last_of_size = {}
     names = list(shapes)[: list(shapes).index(logits)]
     maps = [name for name in names if len(shapes[name]) == 3 and shapes[name][:2] != (1, 1)]
-    for name in maps[1:]:
-        if shapes[name][:2] != shapes[maps[0]][:2]:
-            last_of_size[shapes[name][:2]] = name
-    sizes = list(last_of_size.values())
-    stages = sizes[1:][-4:]
-    points = [("stem", sizes[0])] if sizes else []
-    points += [(f"stage{k}", name) for k, name in enumerate(stages, 1)]
     after = names[names.index(maps[-1]) + 1 :] if maps else names
-    if maps and after:
-        points.append(("pool", after[0]))
-    if after:
-        points.append(("penultimate", after[-1]))
+    last_of_size = {shapes[name][:2]: name for name in maps}
+    last_of_size.pop(shapes[maps[0]][:2] if maps else None, None)
+    sizes = list(last_of_size.values())
+    points = [("stem", sizes[0])] if sizes else []
+    points += [(f"stage{k}", name) for k, name in enumerate(sizes[1:][-4:], 1)]
+    if maps:
+        pooled = after and shapes[after[0]][-1] == shapes[maps[-1]][-1]
+        points.append(("pool", after[0] if pooled else maps[-1]))
+    if names:
+        points.append(("penultimate", names[-1]))
     return (*points, ("logits", logits))

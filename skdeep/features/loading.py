@@ -93,6 +93,11 @@ def _shape(pictures, preprocessing):
 def _batches(pictures, preprocessing, order, batch_size, threads, shape, out):
     if not len(order):
         return
+    if len(order) == 1:  # nothing to do meanwhile, and threads take longer to start
+        batch, errors = np.empty((1, *shape), np.float32) if out is None else out[:1], {}
+        _fill(pictures, preprocessing, enumerate(order.tolist()), batch, errors, [])
+        yield order, batch, errors
+        return
     resize_levels.address, resize_floats.address  # noqa: B018  (compile them once, not per thread)
     own = [np.empty((min(batch_size, len(order)), *shape), np.float32) for _ in range(2)]
     pool = ThreadPoolExecutor(threads, "skdeep-pictures")

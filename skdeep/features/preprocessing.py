@@ -153,7 +153,15 @@ class Preprocessing:
         picture : ndarray of shape (h, w, 3), uint8 or float32, C-contiguous
             From :meth:`Pictures.load`.
         out : ndarray of shape ``shape_of(h, w)``, float32, C-contiguous
+            Another shape takes the place of ``crop``.
+
+        Raises
+        ------
+        ValueError
+            When an array is not as described.
         """
+        _check_layout("picture", picture, (np.uint8, np.float32))
+        _check_layout("out", out, (np.float32,))
         size = self.resized(*picture.shape[:2])
         offsets, inner = [0, 0], [0, 0]
         ends = list(size)
@@ -277,6 +285,17 @@ def _choice(name, value, choices):
     if value not in choices:
         raise ValueError(f"Preprocessing: {name}={value!r} is unknown; choose one of {choices}.")
     return value
+
+
+def _check_layout(name, array, dtypes):
+    """The kernel goes by addresses: what it is given must be what it takes it for."""
+    fits = array.ndim == 3 and array.shape[2] == 3 and array.size and array.flags.c_contiguous
+    if not fits or array.dtype not in dtypes or (name == "out" and not array.flags.writeable):
+        kinds = " or ".join(np.dtype(d).name for d in dtypes)
+        raise ValueError(
+            f"{name} must be a C-contiguous array (h, w, 3) of {kinds}, got {array.dtype} of shape "
+            f"{array.shape}."
+        )
 
 
 @lru_cache(64)

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from .networks import NETWORKS
+from .networks.states import refuse_name
 from .preprocessing import Preprocessing
 
 __all__ = ["WEIGHTS", "WeightsRecord", "find_weights", "list_weights"]
@@ -147,12 +148,8 @@ densenet169        V1 densenet169-b2777c0a                 54.708 75.600 92.806 
 densenet201        V1 densenet201-c1103571                 77.373 76.896 93.370 256/224
 shufflenet_v2_x0_5 V1 shufflenetv2_x0.5-f707e7126e          5.282 60.552 81.746 256/224
 shufflenet_v2_x1_0 V1 shufflenetv2_x1-5666bf0f80            8.791 69.362 88.316 256/224
-shufflenet_v2_x1_5 V1 shufflenetv2_x1_5-3c479a10           13.557 72.996 91.086 232/224
-shufflenet_v2_x2_0 V1 shufflenetv2_x2_0-8be3c8ee           28.433 76.230 93.006 232/224
 mnasnet0_5         V1 mnasnet0.5_top1_67.823-3ffadce67e     8.591 67.734 87.490 256/224
-mnasnet0_75        V1 mnasnet0_75-7090bc5f                 12.303 71.180 90.496 232/224
 mnasnet1_0         V1 mnasnet1.0_top1_73.512-f206786ef8    16.915 73.456 91.510 256/224
-mnasnet1_3         V1 mnasnet1_3-a4c69d6f                  24.246 76.506 93.522 232/224
 regnet_y_400mf     V1 regnet_y_400mf-c65dace8              16.806 74.046 91.716 256/224
 regnet_y_400mf     V2 regnet_y_400mf-e6988f5f              16.806 75.804 92.742 232/224
 regnet_y_1_6gf     V1 regnet_y_1_6gf-b11a554e              43.152 77.950 93.966 256/224
@@ -166,7 +163,7 @@ FULL_HASHES = (
     "7f5810bc96def8f7552d5b7e68d53c4786f81167d28291b21c0d90e1fca14934",
     "b3899882250c22946d0229d266049fcd133c169233530b36b9ffa7983988362f",
 )
-# timm's repositories whose weights were converted from the very files above.
+# timm's repositories whose weights were converted from the very files above, under the same names.
 SAME_ON_HUB = {
     **{
         (f"{name}", f"V{v}"): (f"timm/{name}.tv{'2' * (v == 2)}_in1k",)
@@ -175,8 +172,6 @@ SAME_ON_HUB = {
     },
     ("resnet18", "V1"): ("timm/resnet18.tv_in1k",),
     ("resnet34", "V1"): ("timm/resnet34.tv_in1k",),
-    ("regnet_y_400mf", "V2"): ("timm/regnety_004.tv2_in1k",),
-    ("regnet_y_1_6gf", "V2"): ("timm/regnety_016.tv2_in1k",),
 }
 OF_TORCHVISION = {
     "licence": "BSD-3-Clause; weights may be bound by the terms of ImageNet (non-commercial)",
@@ -278,7 +273,7 @@ def _published():
         "features",
         "https://download.pytorch.org/models/vgg16_features-amdegroot-88682ab5.pth",
         sha256="88682ab5",
-        size=553_443_000,
+        size=553_440_500,
         preprocessing=Preprocessing(mean=(0.48235, 0.45882, 0.40784), std=(1 / 255,) * 3),
         note="Features only: the dense layers are not filled.",
         **OF_TORCHVISION,
@@ -388,9 +383,9 @@ def find_weights(network, weights="default"):
         As in :func:`find_network`.
     weights : str, path or WeightsRecord, default="default"
         "default": the plain recipe, whose features suit other tasks best; another of the tags
-        that :func:`list_weights` gives; a local file of any format, to which the network's default
-        preprocessing applies (of a file that is named as a published one, that one's); or a record
-        of your own.
+        that :func:`list_weights` gives ("IMAGENET1K_V2" is "V2"); a local file of any format, to
+        which the network's default preprocessing applies (to a file that is named as a published
+        one, that one's); or a record of your own.
 
     Returns
     -------
@@ -399,7 +394,8 @@ def find_weights(network, weights="default"):
     Raises
     ------
     ValueError
-        When there are no such weights.
+        When there are no such weights, or a file's name is that of a model whose weights would fit
+        but not give its features.
 
     Examples
     --------
@@ -418,7 +414,8 @@ def find_weights(network, weights="default"):
         return weights
     default = _default(network)
     if isinstance(weights, str):
-        record = default if weights == "default" else WEIGHTS.get((network, weights))
+        tag = weights.removeprefix("IMAGENET1K_")  # as torchvision has it
+        record = default if tag == "default" else WEIGHTS.get((network, tag))
         if record is not None:
             return record
     elif not isinstance(weights, os.PathLike):
@@ -436,6 +433,7 @@ def find_weights(network, weights="default"):
 
 
 def _of_local_file(network, path, default):
+    refuse_name(path.name)
     fitting = (r for r in WEIGHTS.values() if r.network == network and r.file == path.name)
     like = next(fitting, default)
     if like is None:

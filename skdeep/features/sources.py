@@ -12,6 +12,7 @@ import numpy as np
 
 from ..formats import read_weights
 from ..layers.network import Network
+from .caffe_network import from_caffe
 from .download import fetch
 from .extraction import Extractor, digest_of
 from .labels import labels
@@ -20,7 +21,8 @@ from .preprocessing import Preprocessing
 from .records import WeightsRecord, find_weights, list_weights
 
 GRAPHS = (".onnx", ".caffemodel")  # files that hold a network, not only its weights
-GRAPH_READERS = {}  # format -> function of (WeightsFile, input_shape) that gives an ImportedNetwork
+# By format, a function of (WeightsFile, input_shape) that gives an ImportedNetwork.
+GRAPH_READERS = {"caffemodel": from_caffe}
 KEPT = 4  # networks whose weights stay in memory
 
 
@@ -98,7 +100,15 @@ _weights, _extractors = Recent(1), Recent(KEPT)
 
 
 def clear_loaded():
-    """Forget all weights that this process has loaded, to free their memory."""
+    """Forget all weights that this process has loaded, to free their memory.
+
+    Transformers that hold a network keep it; the next one reads its file anew.
+
+    Examples
+    --------
+    >>> from skdeep.features import clear_loaded
+    >>> clear_loaded()
+    """
     _weights.clear()
     _extractors.clear()
 

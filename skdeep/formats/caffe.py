@@ -122,7 +122,7 @@ def _array(blob):
 
 def _nodes(layers, sources):
     """What predicts, the arrays of it, and the shapes of what it may read from outside."""
-    tensors, nodes, versions, names = {}, [], {}, set()
+    tensors, nodes, versions, names = {}, [], {}, {}
     for place, layer in enumerate(layers):
         kind = layer.get("type", "")
         name = _unused(layer.get("name") or f"{kind.lower()}{place + 1}", names)
@@ -160,12 +160,12 @@ def _graph(nodes, sources):
 
 
 def _unused(name, names):
-    """A name that no layer has yet."""
-    unique, k = name, 1
+    """A name that no layer has yet; ``names`` counts how often each was wanted."""
+    unique = name
     while unique in names:
-        k += 1
-        unique = f"{name}_{k}"
-    names.add(unique)
+        names[name] += 1
+        unique = f"{name}_{names[name]}"
+    names[unique] = 1
     return unique
 
 

@@ -1,19 +1,15 @@
-"""Keras: weights in HDF5 (.h5 of any version, .weights.h5 and .keras of Keras 3), through h5py."""
+"""Keras: weights in HDF5 (.h5 of any version, .weights.h5 of Keras 3) and in .keras archives."""
 
-import io
 import re
-from contextlib import contextmanager
 
 import numpy as np
 
-from .archive import FREE, MARKS, MAX_PACKED, Archive, members
+from .archive import MARKS, Archive, members
 from .base import FormatError, WeightsFile
-from .file import BFLOAT16, Tensors, array_at, is_shape, map_file, size_of
+from .file import Tensors, array_at, map_file
+from .hdf5 import MARK, Hdf5
 
-MARK = b"\x89HDF\r\n\x1a\n"
 INNER = "model.weights.h5"  # in a .keras archive
-MAX_DEPTH, MAX_OBJECTS = 32, 100_000
-FILTERS = {1, 2, 3}  # deflate, shuffle, checksum; others could load code
 # What Keras 3 numbers instead of naming, told by the dimensions: a matrix or more, or a vector.
 NUMBERED = {
     "M": ("kernel",),
@@ -49,135 +45,54 @@ def read(path):
         Where Keras 3 wrote numbers instead of names, "kernel", "bias" and those of batch norm are
         told by the dimensions, and what they do not tell stays a number.
     """
-    try:
-        import h5py
-    except ImportError:
-        raise ImportError(
-            f'{path} is an HDF5 file of Keras, read through h5py: pip install "skdeep[keras]"'
-        ) from None
-    data, source = map_file(path), path
+    data = map_file(path)
     if data[: len(MARK)].tobytes() != MARK:
         archive = Archive(path)
         if INNER not in archive.infos:
             raise FormatError(f"{path} is neither HDF5 nor an archive with {INNER}")
         data = np.frombuffer(archive.unpack(INNER), np.uint8)
-        source = data.tobytes()
-
-    def opened():
-        return h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r")
-
-    with guarded(path), opened() as file:
-        groups, datasets = contents(h5py, file, path)
-        names = legacy_names(groups, datasets, path) or numbered_names(groups, datasets)
-        entries = {
-            name: checked(h5py, datasets[place], place, path, len(data))
-            for name, place in names.items()
-        }
-    if not entries:
+    file = Hdf5(data, path)
+    objects = file.objects()
+    arrays = {place: file.array(messages, place) for place, messages in objects.items()}
+    arrays = {place: array for place, array in arrays.items() if array}
+    names = legacy_names(file, objects) or numbered_names(file, objects, arrays)
+    for place in names.values():
+        file.expect(place in arrays, f"{place!r} in it is missing")
+    if not names:
         raise FormatError(f"{path} holds no weights; save them with model.save_weights")
 
-    def load(name, entry):
-        place, offset, dtype, shape = entry
-        if offset is not None:
-            array = array_at(data, dtype, offset, shape)
-        else:
-            with guarded(path), opened() as file:
-                array = file[place][()]
-            if dtype == BFLOAT16:
-                array = array_at(array.view(np.uint8).reshape(-1), dtype, 0, shape)
+    def load(name, place):
+        dtype, shape, start = arrays[place]
+        array = array_at(data, dtype, start, shape)
         return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
-    return WeightsFile("keras", Tensors(entries, load))
-
-
-@contextmanager
-def guarded(path):
-    """Errors of h5py, which are of many types, as FormatError."""
-    try:
-        yield
-    except (FormatError, FileNotFoundError, PermissionError):
-        raise
-    except Exception as error:
-        raise FormatError(f"{path}: HDF5 cannot read it ({error}); fetch it again") from None
-
-
-def contents(h5py, file, path):
-    """Groups and datasets by their path; links to elsewhere are not followed."""
-    groups, datasets, seen, todo = {"": file}, {}, set(), [("", file, 0)]
-    while todo:
-        prefix, group, depth = todo.pop()
-        for key in group:
-            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                continue
-            item = group[key]
-            address = h5py.h5o.get_info(item.id).addr
-            if depth > MAX_DEPTH or len(seen) > MAX_OBJECTS or address in seen:
-                raise FormatError(f"{path}: its groups are too many, too deep or in a circle")
-            seen.add(address)
-            name = f"{prefix}{key}"
-            if isinstance(item, h5py.Group):
-                groups[name] = item
-                todo.append((f"{name}/", item, depth + 1))
-            elif isinstance(item, h5py.Dataset):
-                datasets[name] = item
-    return groups, datasets
-
-
-def checked(h5py, dataset, place, path, size):
-    """Place, offset in the file if it can be mapped, type and shape of a dataset."""
-    where = f"{path}: {place!r}"
-    plan = dataset.id.get_create_plist()
-    filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
-    if dataset.external or dataset.is_virtual or not filters <= FILTERS:
-        raise FormatError(f"{where} lies outside of the file or is packed in an unknown way")
-    dtype, shape = dataset.dtype, dataset.shape
-    if dataset.attrs.get("dtype") == BFLOAT16 and dtype.itemsize == 2:
-        dtype = BFLOAT16
-    elif dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise FormatError(f"{where} is of type {dtype}, not of numbers")
-    if shape is None or not is_shape(shape):
-        raise FormatError(f"{where} has no valid shape")
-    bytes_ = dataset.size * size_of(dtype)
-    offset = dataset.id.get_offset()
-    exact = dataset.id.get_type().equal(h5py.h5t.py_create(dataset.dtype))
-    if bytes_ > max(FREE, MAX_PACKED * size):
-        raise FormatError(f"{where} claims to hold {bytes_} bytes in a file of {size}")
-    if offset is None or not exact or dataset.dtype.kind == "b" or dataset.file.userblock_size:
-        return place, None, dtype, shape
-    if offset + bytes_ > size:
-        raise FormatError(f"{where} reaches beyond the end of the file; fetch it again")
-    return place, offset, dtype, shape
+    return WeightsFile("keras", Tensors(names, load))
 
 
 def texts(attributes, name):
     """List of texts in an attribute, which Keras splits where it is long; None if there is none."""
-    parts = [name] if name in attributes else []
-    while not parts or parts[-1] != name:
-        if f"{name}{len(parts)}" not in attributes:
-            break
-        parts.append(f"{name}{len(parts)}")
-    if not parts:
-        return None
-    found = [text for part in parts for text in np.ravel(attributes[part]).tolist()]
-    return [text.decode() if isinstance(text, bytes) else str(text) for text in found]
+    if name in attributes:
+        return attributes[name]
+    parts = []
+    while f"{name}{len(parts)}" in attributes:
+        parts.append(attributes[f"{name}{len(parts)}"])
+    return [text for part in parts for text in part] if parts else None
 
 
-def legacy_names(groups, datasets, path):
+def legacy_names(file, objects):
     """Datasets by "layer/kernel" where attributes list the layers and their weights."""
-    root = "model_weights" if "model_weights" in groups else ""
-    layers = texts(groups[root].attrs, "layer_names")
+    root = "model_weights" if "model_weights" in objects else ""
+    layers = texts(file.attributes(objects[root]), "layer_names")
     if layers is None:
         return None
     found = {}
     for layer in layers:
         group = f"{root}/{layer}".lstrip("/")
-        if group not in groups:
-            raise FormatError(f"{path}: the layer {layer!r} is missing; fetch the file again")
-        for weight in texts(groups[group].attrs, "weight_names") or ():
-            place, name = f"{group}/{weight}", plain_name(layer, weight)
-            if place not in datasets or name in found:
-                raise FormatError(f"{path}: {place!r} is missing or occurs twice")
-            found[name] = place
+        file.expect(group in objects, f"the layer {layer!r} in it is missing")
+        for weight in texts(file.attributes(objects[group]), "weight_names") or ():
+            name = plain_name(layer, weight)
+            file.expect(name not in found, f"{name!r} in it occurs twice")
+            found[name] = f"{group}/{weight}"
     return found
 
 
@@ -192,21 +107,22 @@ def plain_name(layer, weight):
     return "/".join([layer, *parts])
 
 
-def numbered_names(groups, datasets):
+def numbered_names(file, objects, arrays):
     """Datasets by "layer/kernel" where variables are numbered in groups called "vars"."""
     found = {}
-    for path, group in groups.items():
+    for path, messages in objects.items():
         parts = path.split("/")
         if parts[-1] != "vars" or parts[0].startswith(("optimizer", "_metrics")):
             continue
-        places = [f"{path}/{i}" for i in range(len(group)) if f"{path}/{i}" in datasets]
+        places = []
+        while f"{path}/{len(places)}" in arrays:
+            places.append(f"{path}/{len(places)}")
         layer = [part for part in parts if part not in CONTAINERS]
-        known = group.attrs.get("name")
-        if layer and isinstance(known, str) and known:
-            layer[-1] = known
-        kinds = "".join("V" if datasets[place].ndim == 1 else "M" for place in places)
-        names = NUMBERED.get(kinds, range(len(places)))
-        for name, place in zip(names, places):
+        known = file.attributes(messages).get("name")
+        if layer and known:
+            layer[-1] = known[0]
+        kinds = "".join("V" if len(arrays[place][1]) == 1 else "M" for place in places)
+        for name, place in zip(NUMBERED.get(kinds, range(len(places))), places):
             full = "/".join([*layer, str(name)])
             found[place if full in found else full] = place
-    return found or {place: place for place in datasets}
+    return found or {place: place for place in arrays}

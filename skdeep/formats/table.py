@@ -1,18 +1,22 @@
 """Every format with what recognises it and what reads it."""
 
-from . import keras, npz, safetensors, torch_file
+from . import caffe, keras, npz, overfeat, safetensors, torch_file
 from .base import FormatError
 from .file import check_file
+from .recognise import is_caffemodel
 
 __all__ = ["read_weights", "sniff"]
 
 # Format: (recognise(start, path) -> bool, read(path) -> WeightsFile), asked in this order. Formats
-# of protobuf (is_caffemodel, is_onnx of recognise.py) have no magic bytes and come last.
+# of protobuf (is_caffemodel, is_onnx of recognise.py) have no magic bytes and come last, after
+# OverFeat's, which a size tells.
 FORMATS = {
     "safetensors": (safetensors.recognise, safetensors.read),
     "torch": (torch_file.recognise, torch_file.read),
     "npz": (npz.recognise, npz.read),
     "keras": (keras.recognise, keras.read),
+    "overfeat": (overfeat.recognise, overfeat.read),
+    "caffemodel": (is_caffemodel, caffe.read),
 }
 START = 512  # bytes that recognise sees: the magic of a tar archive is at 257
 # What is often taken for weights: what it is, and what to do.
@@ -39,7 +43,7 @@ def sniff(path):
     Returns
     -------
     format : str
-        "safetensors", "torch", "npz", "keras", "caffemodel" or "onnx".
+        "safetensors", "torch", "npz", "keras", "overfeat", "caffemodel" or "onnx".
 
     Raises
     ------

@@ -123,7 +123,7 @@ class Reader:
             entry, position = self.pickle(view, position)
             self.expect(isinstance(entry, tuple) and len(entry) == 3 and whole_numbers(entry[:2]))
             try:
-                (n,) = struct.unpack_from("<q", view, position)
+                (n,) = struct.unpack_from("<i4x", view, position)
                 self.expect(0 <= n <= MAX_DIMENSIONS)
                 numbers = struct.unpack_from(f"<{2 * n + 1}q", view, position + 8)
                 shape, strides, offset = numbers[:n], numbers[n:-1], numbers[-1]

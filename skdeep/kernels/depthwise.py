@@ -5,16 +5,18 @@ Forward   y[n, i, j, c] = clamp(b[c] + sum over p, q of
 Input     dx[n, y, x, c] = sum over p, q of dy[n, i, j, c] w[p, q, c] over the i, j, p, q that hit
 Weights   dw[p, q, c] = sum over n, i, j of x[n, i sh + p dh - top, ..., c] dy[n, i, j, c]
 
-Channels are the lanes. Kernels three pixels wide (any height) with a horizontal stride of 1 or 2
-go through tiles of up to seven pixels of a row, which load a pixel and a weight once for all the
-products they take part in; the pixel beside the image is read from a vector of zeros. The last tile
-of a row overlaps the one before it and stores the same values again. Everything else goes four
-pixels at a time, region by region, through loops over the taps. Both add the products of an output
-in the same order.
+Channels are the lanes. Kernels three or five pixels wide (any height) with a horizontal stride of 1
+or 2, and seven pixels wide with a stride of 1, go through tiles of up to seven pixels of a row,
+which load a pixel and a weight once for all the products they take part in; pixels beside the image
+are read from a vector of zeros. The last tile of a row overlaps the one before it and stores the
+same values again. Everything else goes four pixels at a time, region by region, through loops over
+the taps. Both add the products of an output in the same order.
 
 Measured on one Zen 4 core: 32 channels at 112 x 112, 3x3, take 73 us, their products alone 61,
 OpenVINO 87.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -26,7 +28,6 @@ from .compiler import expand, inline, kernel
 from .conv import axis, region_end, taps_inside
 from .gemm import ABSENT
 from .simd import (
-    I1,
     I64,
     VECTOR_BYTES,
     WIDTH,
@@ -55,11 +56,28 @@ PAIRS = 4  # pixels of dy of a tile of the input gradient with stride 2
 TWICE = 16  # added to the pixels of a tile for stride 2
 L1 = 24 * 1024  # bytes of the input that may stay in the L1 cache
 PAIRED = 32  # and for the input gradient with stride 2
+WIDER = 64  # and for every two pixels that a kernel is wider than three
+KERNELS = ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1))  # widths and strides that tiles know
 
 
-def _forward(pixels, stride):
-    """Products (output, input, weight) of neighbouring outputs."""
-    return [(t, t * stride + v, v) for t in range(pixels) for v in range(3)]
+class Shape(NamedTuple):
+    """What a tile computes: products (output, input, weight) of neighbouring outputs.
+
+    ``columns`` lie between the inputs of one tile and of the next.
+    """
+
+    products: list
+    width: int
+    columns: int
+
+    @property
+    def outputs(self):
+        return 1 + max(t for t, _, _ in self.products)
+
+
+def _forward(pixels, width, stride):
+    products = [(t, t * stride + v, v) for t in range(pixels) for v in range(width)]
+    return Shape(products, width, pixels * stride)
 
 
 def _paired(pixels):
@@ -67,10 +85,14 @@ def _paired(pixels):
     products = []
     for t in range(pixels):
         products += [(2 * t, t, 1), (2 * t + 1, t, 2), (2 * t + 1, t + 1, 0)]
-    return products
+    return Shape(products, 3, pixels)
 
 
-FORWARD = {t + TWICE * (s - 1): _forward(t, s) for s in (1, 2) for t in (LONG, SHORT, 1)}
+FORWARD = {
+    t + TWICE * (s - 1) + WIDER * (k // 2 - 1): _forward(t, k, s)
+    for k, s in KERNELS
+    for t in (LONG, SHORT, 1)
+}
 ROWS = FORWARD | {t + PAIRED: _paired(t) for t in (PAIRS, 1)}
 
 
@@ -90,11 +112,17 @@ def _vector(builder, address):
 
 
 class _Columns:
-    """Vectors of one row of the input under a tile, each loaded once, when first asked for."""
+    """Vectors of one row of the input under a tile, each loaded once, when first asked for.
 
-    def __init__(self, builder, row, step, products, left, right, zeros):
+    ``left`` and ``right`` of them, half of a kernel's width at most, are outside of the image.
+    """
+
+    def __init__(self, builder, row, step, shape, left, right, zeros):
         self.builder, self.row, self.step = builder, row, step
-        self.edges = {0: left, max(j for _, j, _ in products): right}
+        self.edges, last = {}, max(j for _, j, _ in shape.products)
+        for k in range(shape.width // 2):
+            self.edges[k] = builder.icmp_signed(">", left, _i64(k))
+            self.edges[last - k] = builder.icmp_signed(">", right, _i64(k))
         self.zeros, self.loaded = zeros, {}
 
     def __getitem__(self, j):
@@ -106,14 +134,11 @@ class _Columns:
         return self.loaded[j]
 
 
-def _edge_flags(builder, left, right, tile, tiles):
-    """Whether the first and the last column of a tile are outside of the image."""
-    is_first = builder.icmp_signed("==", tile, _i64(0))
-    is_last = builder.icmp_signed("==", tile, builder.sub(tiles, _i64(1)))
-    return (
-        builder.and_(builder.trunc(left, I1), is_first),
-        builder.and_(builder.trunc(right, I1), is_last),
-    )
+def _outside(builder, left, right, tile, tiles, shape):
+    """Columns outside of the image under one tile, from those under the first and the last."""
+    before, move = builder.mul(tile, _i64(shape.columns)), _i64(shape.columns)
+    behind = builder.sub(builder.mul(builder.sub(tiles, _i64(1)), move), before)
+    return builder.sub(left, before), builder.sub(right, behind)
 
 
 def _loop(builder, count):
@@ -130,14 +155,13 @@ def _emit_rows(builder, code, args):
     """One shape of tile of :func:`window_rows`."""
     (tiles, x, x_row, x_step, x_tile, rows, w, w_row, w_step, bias, out, out_step, out_tile, mask,
      low, high, c, left, right, zeros) = args  # fmt: skip
-    products = ROWS[code]
-    outputs = 1 + max(t for t, _, _ in products)
+    shape = ROWS[code]
     low, high = splat(builder, low), splat(builder, high)
-    slots = [cgutils.alloca_once(builder, V) for _ in range(outputs)]
+    slots = [cgutils.alloca_once(builder, V) for _ in range(shape.outputs)]
     nothing = ir.Constant(V, [0.0] * WIDTH)
     vectors = builder.sdiv(builder.add(c, _i64(WIDTH - 1)), _i64(WIDTH))
     with _loop(builder, tiles) as tile, _loop(builder, vectors) as k:
-        first, last = _edge_flags(builder, left, right, tile.index, tiles)
+        outside = _outside(builder, left, right, tile.index, tiles, shape)
         offset = builder.mul(k.index, _i64(VECTOR_BYTES))
         start = cgutils.alloca_once_value(builder, nothing)
         with builder.if_then(builder.icmp_signed("!=", bias, _i64(0))):
@@ -149,9 +173,9 @@ def _emit_rows(builder, code, args):
         with _loop(builder, rows) as u:
             row = builder.add(x_at, builder.mul(u.index, x_row))
             taps = builder.add(w_at, builder.mul(u.index, w_row))
-            taps = [_vector(builder, _at(builder, taps, (v, w_step))) for v in range(3)]
-            columns = _Columns(builder, row, x_step, products, first, last, zeros)
-            for t, j, v in sorted(products, key=lambda product: product[1]):
+            taps = [_vector(builder, _at(builder, taps, (v, w_step))) for v in range(shape.width)]
+            columns = _Columns(builder, row, x_step, shape, *outside, zeros)
+            for t, j, v in sorted(shape.products, key=lambda product: product[1]):
                 total = multiply_add(builder, columns[j], taps[v], builder.load(slots[t]))
                 builder.store(total, slots[t])
         for slot in slots:
@@ -178,10 +202,9 @@ def _emit_rows(builder, code, args):
 def _emit_weights(builder, code, args):
     """One shape of tile of :func:`window_weights`; even and odd pixels are summed apart."""
     tiles, x, x_step, x_tile, dy, dy_step, dy_tile, dw, dw_step, c, left, right, zeros = args
-    products = FORWARD[code]
-    pixels = 1 + max(t for t, _, _ in products)
-    sums = range(min(2, pixels))
-    slots = [[cgutils.alloca_once(builder, V) for _ in range(3)] for _ in sums]
+    shape = FORWARD[code]
+    sums = range(min(2, shape.outputs))
+    slots = [[cgutils.alloca_once(builder, V) for _ in range(shape.width)] for _ in sums]
     nothing = ir.Constant(V, [0.0] * WIDTH)
     vectors = builder.sdiv(builder.add(c, _i64(WIDTH - 1)), _i64(WIDTH))
     with _loop(builder, vectors) as k:
@@ -189,18 +212,18 @@ def _emit_weights(builder, code, args):
         for slot in (slot for row in slots for slot in row):
             builder.store(nothing, slot)
         with _loop(builder, tiles) as tile:
-            first, last = _edge_flags(builder, left, right, tile.index, tiles)
+            outside = _outside(builder, left, right, tile.index, tiles, shape)
             row = builder.add(builder.add(x, offset), builder.mul(tile.index, x_tile))
             dy_at = builder.add(builder.add(dy, offset), builder.mul(tile.index, dy_tile))
-            columns = _Columns(builder, row, x_step, products, first, last, zeros)
-            ys = [_vector(builder, _at(builder, dy_at, (t, dy_step))) for t in range(pixels)]
-            for t, j, v in products:
+            columns = _Columns(builder, row, x_step, shape, *outside, zeros)
+            ys = [_vector(builder, _at(builder, dy_at, (t, dy_step))) for t in range(shape.outputs)]
+            for t, j, v in shape.products:
                 slot = slots[t % 2][v]
                 total = multiply_add(builder, columns[j], ys[t], builder.load(slot))
                 builder.store(total, slot)
         lanes = builder.sub(c, builder.mul(k.index, _i64(WIDTH)))
         valid = first_lanes(builder, lanes)
-        for v in range(3):
+        for v in range(shape.width):
             total = builder.load(slots[0][v])
             for s in sums[1:]:
                 total = builder.fadd(total, builder.load(slots[s][v]))
@@ -244,9 +267,9 @@ def window_rows(typingctx, code, tiles, x, x_row, x_step, x_tile, rows, w, w_row
 
     ``x`` is the first pixel under the first tile in the first of ``rows`` rows of taps, ``w`` its
     weight; rows, pixels and tiles are as many bytes apart as told. ``bias`` is an address or 0,
-    ``mask`` the distance from ``out`` to a tensor of its layout or ABSENT. ``left`` and ``right``
-    tell that the first pixel under the first tile, and the last one under the last, lie outside of
-    the image; ``zeros`` holds what is read instead.
+    ``mask`` the distance from ``out`` to a tensor of its layout or ABSENT. ``left`` pixels under
+    the first tile and ``right`` under the last one lie outside of the image, none where that is
+    negative; ``zeros`` holds what is read instead.
     """
 
     def emit(context, builder, sig, args):
@@ -260,7 +283,7 @@ def window_rows(typingctx, code, tiles, x, x_row, x_step, x_tile, rows, w, w_row
 @intrinsic
 def window_weights(typingctx, code, tiles, x, x_step, x_tile, dy, dy_step, dy_tile, dw, dw_step, c,
                    left, right, zeros):  # fmt: skip
-    """Add to the three weights of a row of taps what ``tiles`` tiles side by side give."""
+    """Add to the weights of a row of taps what ``tiles`` tiles side by side give."""
 
     def emit(context, builder, sig, args):
         _call(builder, "skdeep_window_weights", FORWARD, _emit_weights, args)
@@ -283,10 +306,11 @@ def tile_pixels(done, count, long, short):
 
 
 @inline
-def window_range(pad, stride, outputs, size):
-    """First and end of the outputs that see at most one column outside of the image, each side."""
-    first = max(0, (pad - 1 + stride - 1) // stride)
-    return first, max(first, min(outputs, (size - 2 + pad) // stride + 1))
+def window_range(width, pad, stride, outputs, size):
+    """First and end of the outputs that see half a kernel outside of the image at most, per side."""
+    half = width // 2
+    first = max(0, (pad - half + stride - 1) // stride)
+    return first, max(first, min(outputs, (size + half - width + pad) // stride + 1))
 
 
 @inline
@@ -360,17 +384,19 @@ def tiled_columns(kw, sw, dw, left, transposed, w, ow):
     """Which outputs of a row tiles compute: (begin, units, code, outputs and inputs of a unit,
     column under the first tile, first weight, step of the weights).
     """
-    if kw != 3 or dw != 1 or sw > 2:
+    known = kw == 3 or kw == 5 or (kw == 7 and sw == 1)
+    paired = transposed and sw == 2
+    if not known or dw != 1 or sw > 2 or (paired and kw > 3):
         return 0, 0, 0, 1, 1, 0, 0, 1
-    if transposed and sw == 2:
+    if paired:
         begin = 1 - left % 2
         column = (begin + left - 1) // 2
         return begin, max(0, min((ow - begin) // 2, w - column)), PAIRED, 2, 1, column, 0, 1
-    pad = 2 - left if transposed else left
-    begin, end = window_range(pad, sw, ow, w)
-    code = TWICE if sw == 2 else 0
+    pad = kw - 1 - left if transposed else left
+    begin, end = window_range(kw, pad, sw, ow, w)
+    code = (TWICE if sw == 2 else 0) + WIDER * (kw // 2 - 1)
     if transposed:
-        return begin, end - begin, code, 1, sw, begin * sw - pad, 2, -1
+        return begin, end - begin, code, 1, sw, begin * sw - pad, kw - 1, -1
     return begin, end - begin, code, 1, sw, begin * sw - pad, 0, 1
 
 
@@ -399,11 +425,11 @@ def depthwise_rows(p, tile):
     )
     end = begin + units * unit
     long, short = (PAIRS, PAIRS) if code == PAIRED else (LONG, SHORT)
-    inputs = (units - 1) * moves + (2 if code == PAIRED else 3)  # columns under all tiles
+    reach = 2 if code == PAIRED else kw  # columns under one unit
     # As many tiles and channels at a time as leave the rows under them in the L1 cache.
     under = L1 // (4 * kh)
-    block = max(4 * WIDTH, under // (LONG * moves + 2) // WIDTH * WIDTH)
-    strip = max(1, (under // min(c, block) - 2) // (LONG * moves))
+    block = max(4 * WIDTH, under // (LONG * moves + kw - 1) // WIDTH * WIDTH)
+    strip = max(1, (under // min(c, block) - kw + 1) // (LONG * moves))
     zeros = scratch(VECTOR_BYTES)
     store(zeros, fill(ZERO))
     for k in range(0, c, block):
@@ -412,6 +438,8 @@ def depthwise_rows(p, tile):
             pixels, tiles, at = tile_pixels(done, units, long, short)
             tiles = min(tiles, strip)
             done = at + pixels * tiles
+            first = column + at * moves
+            over = column + (done - 1) * moves + reach - w
             for y in range(start, stop):
                 taps_h, origin_h, move_h, step_h, last_h, skip_h = axis(
                     y % phases, kh, sh, dh, top, transposed
@@ -420,13 +448,13 @@ def depthwise_rows(p, tile):
                 u, u_end = taps_inside(row, step_h, taps_h, h)
                 window_rows(
                     code + pixels, tiles,
-                    x + pixel * ((row + u * step_h) * w + column + at * moves) + 4 * k,
+                    x + pixel * ((row + u * step_h) * w + first) + 4 * k,
                     pixel * w * step_h, pixel, pixel * pixels * moves, u_end - u,
                     weights + pixel * (kw * (last_h - u * skip_h) + tap) + 4 * k,
                     -pixel * kw * skip_h, pixel * tap_step, bias + 4 * k if bias != 0 else 0,
                     out + pixel * (ow * y + begin + at * unit) + 4 * k, pixel,
                     pixel * pixels * unit, mask, low, high, min(c - k, block),
-                    at == 0 and column < 0, done == units and column + inputs > w, zeros,
+                    -first, over, zeros,
                 )  # fmt: skip
     if end - begin == ow:
         return
@@ -484,7 +512,6 @@ def depthwise_weights(p, tile):
     for k in range(0, kh * kw * c, WIDTH):
         store_n(out + 4 * k, fill(ZERO), kh * kw * c - k)
     begin, units, code, _, _, column, _, _ = tiled_columns(kw, sw, dw, left, 0, w, ow)
-    outside = column + (units - 1) * sw + 3 > w
     zeros = scratch(VECTOR_BYTES)
     store(zeros, fill(ZERO))
     for r in range(tile * p[17] * oh, min(n, (tile + 1) * p[17]) * oh):
@@ -502,10 +529,11 @@ def depthwise_weights(p, tile):
                 pixels = LONG if count >= LONG else SHORT if count >= SHORT else 1
                 at, tiles = done, count // pixels
                 done += pixels * tiles
+                first, over = column + at * sw, column + (done - 1) * sw + kw - w
                 window_weights(
-                    code + pixels, tiles, x + pixel * (column + at * sw), pixel,
-                    pixel * pixels * sw, dy + pixel * (begin + at), pixel, pixel * pixels, dw_at,
-                    pixel, c, at == 0 and column < 0, done == units and outside, zeros,
+                    code + pixels, tiles, x + pixel * first, pixel, pixel * pixels * sw,
+                    dy + pixel * (begin + at), pixel, pixel * pixels, dw_at,
+                    pixel, c, -first, over, zeros,
                 )  # fmt: skip
             if units == ow:
                 continue

@@ -32,7 +32,8 @@ NARROWEST = -(-LANES // 3)  # pixels of a row that holds a vector
 BITS = 22  # of a weight's fraction
 HALF = 1 << (BITS - 1)
 HEAD = 2  # of a row of a table: start and number of weights
-TABLES = 256  # kept
+TABLES = 128  # kept
+LONG = 2**13  # pixels of an axis whose tables are large, and not kept
 KEEP = 2**24  # bytes of workspace that a thread keeps
 
 WHOLE, REAL = ir.VectorType(I32, LANES), ir.VectorType(F32, LANES)
@@ -374,8 +375,9 @@ def resize_into(picture, size, window, interpolation, scales, shifts, out, rever
     """
     (h, w, _), (top, left, bottom, right) = picture.shape, window
     whole = picture.dtype == np.uint8
-    across = weights_table(w, size[1], interpolation, left, right, whole)
-    down = weights_table(h, size[0], interpolation, top, bottom, whole)
+    make = weights_table if max(h, w, *size) <= LONG else weights_table.__wrapped__
+    across = make(w, size[1], interpolation, left, right, whole)
+    down = make(h, size[0], interpolation, top, bottom, whole)
     picture = _pad(picture)
     last_row, last_chunk = picture.shape[0] - LANES, 3 * picture.shape[1] - LANES
     first_row = min(int(down[:, 0].min()), last_row)

@@ -2,6 +2,7 @@
 
 from . import (
     alexnet,
+    caffe,
     convnext,
     densenet,
     efficientnet,
@@ -10,6 +11,7 @@ from . import (
     mnasnet,
     mobilenet,
     regnet,
+    overfeat,
     resnet,
     shufflenet,
     squeezenet,

@@ -2,6 +2,7 @@
 
 from ...layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Sequential
 from .architecture import register
+from .caffe_names import CaffeNaming
 from .namings import TIMM_VGG
 
 FILTERS = (64, 128, 256, 512, 512)
@@ -48,6 +49,19 @@ def points(counts, batch_norm):
     )
 
 
+def caffe_names(counts):
+    """The authors' names of the layers without batch norm, and torchvision's."""
+    places = [sum(counts[:k]) for k in range(len(counts))]
+    return (
+        *(
+            (f"conv{k + 1}_{j + 1}", f"features.{2 * (places[k] + j) + k}")
+            for k, count in enumerate(counts)
+            for j in range(count)
+        ),
+        *((f"fc{6 + k}", f"classifier.{3 * k}") for k in range(3)),
+    )
+
+
 for name, counts in {
     "vgg11": (1, 1, 2, 2, 2),
     "vgg13": (2, 2, 2, 2, 2),
@@ -64,5 +78,5 @@ for name, counts in {
             "recognition, 2015",
             points=points(counts, batch_norm),
             flattened=(("classifier.0", (512, 7, 7)),),
-            namings=(TIMM_VGG,),
+            namings=(TIMM_VGG, *(() if batch_norm else (CaffeNaming(caffe_names(counts)),))),
         )
