@@ -75,6 +75,14 @@ class ImportedNetwork:
         Canonical names ("stem", "stage1" ... "pool", "penultimate", "logits") and the names of
         layers in ``Trace.activations``, from early to late.
     name : str, default=""
+
+    Examples
+    --------
+    >>> from skdeep.features import ImportedNetwork
+    >>> from skdeep.layers import Dense
+    >>> net = ImportedNetwork(lambda: [("fc", Dense(5))], {}, (8, 8, 3), (("logits", "fc"),))
+    >>> net.network().probe()["fc"]
+    (5,)
     """
 
     layers: Callable

@@ -99,15 +99,20 @@ def array_at(data, dtype, offset, shape, strides=None):
     Returns
     -------
     array : ndarray
-        Read-only and mapped where its elements are aligned and of a type that NumPy has; else a
-        copy.
+        Read-only; mapped where its elements are aligned and of a type and byte order that NumPy
+        computes with, else a copy.
     """
     if dtype == BFLOAT16:
         bits = array_at(data, np.dtype("<u2"), offset, shape, strides)
-        return np.left_shift(bits, 16, dtype=np.uint32).view(np.float32)
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    if dtype == np.bool_:  # a byte that is neither 0 nor 1 is no valid bool
-        return array_at(data, np.dtype("u1"), offset, shape, strides) != 0
-    array = np.ndarray(shape, dtype, data, offset, strides)
-    return array if array.flags.aligned else array.copy()
+        array = np.left_shift(bits, 16, dtype=np.uint32).view(np.float32)
+    elif 0 in shape:
+        array = np.empty(shape, dtype.newbyteorder("="))
+    elif dtype == np.bool_:  # a byte that is neither 0 nor 1 is no valid bool
+        array = array_at(data, np.dtype("u1"), offset, shape, strides) != 0
+    else:
+        array = np.ndarray(shape, dtype, data, offset, strides)
+        if not (array.flags.aligned and dtype.isnative):
+            array = array.astype(dtype.newbyteorder("="))
+    array = np.asarray(array)  # what is computed of no dimensions is no array
+    array.flags.writeable = False
+    return array

@@ -63,8 +63,7 @@ def read(path):
 
     def load(name, place):
         dtype, shape, start = arrays[place]
-        array = array_at(data, dtype, start, shape)
-        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        return array_at(data, dtype, start, shape)
 
     return WeightsFile("keras", Tensors(names, load))
 

@@ -43,15 +43,15 @@ def read(path):
             entries[member.removesuffix(SUFFIX)] = entry
         else:
             skipped.append(member)
+    if not entries:
+        raise FormatError(f"{path} holds no arrays; save some with numpy.savez")
 
     def load(name, entry):
         dtype, shape, order, start = entry
         data = np.frombuffer(archive.unpack(name + SUFFIX), np.uint8)
         if order == "C":
-            array = array_at(data, dtype, start, shape)
-        else:
-            array = array_at(data, dtype, start, shape[::-1]).T
-        return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+            return array_at(data, dtype, start, shape)
+        return array_at(data, dtype, start, shape[::-1]).T
 
     return WeightsFile("npz", Tensors(entries, load), {"skipped": skipped} if skipped else {})
 

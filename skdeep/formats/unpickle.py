@@ -12,7 +12,7 @@ from .base import FormatError
 
 __all__ = ["IGNORED", "Global", "Ignored", "is_key", "unpickle"]
 
-MAX_STEPS = 2_000_000  # opcodes; a tensor of a state dict takes about 50
+MAX_STEPS = 1_000_000  # opcodes; a tensor of a state dict takes about 50
 MAX_TEXT = 1 << 26  # bytes of all strings together
 MAX_LONG = 16  # bytes of an integer
 MAX_NAME = 512  # bytes of a global's name

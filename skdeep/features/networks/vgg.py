@@ -78,5 +78,5 @@ for name, counts in {
             "recognition, 2015",
             points=points(counts, batch_norm),
             flattened=(("classifier.0", (512, 7, 7)),),
-            namings=(TIMM_VGG, *(() if batch_norm else (CaffeNaming(caffe_names(counts)),))),
+            namings=((TIMM_VGG,) if batch_norm else (TIMM_VGG, CaffeNaming(caffe_names(counts)))),
         )
