@@ -27,6 +27,7 @@ NAME = "networks"
 NETWORKS = [
     "vgg16", "resnet18", "resnet50", "googlenet", "squeezenet1_1", "alexnet", "mobilenet_v2",
     "vit_b_16", "convnext_tiny", "vit_s_16", "dinov2_vits14", "clip_vit_b_32",
+    "efficientnet_b0", "densenet121", "mobilenet_v3_large",
 ]  # fmt: skip
 PRECISIONS = ("float32", "bfloat16")
 # Largest relative error of the outputs, in the norm over all of them: ten times what was seen.
@@ -45,6 +46,9 @@ TARGETS = {  # ratio to the best peer, in the cases below
     "vit_s_16": (1.0, 1.0, 1.0),
     "dinov2_vits14": (1.0, 1.0, 1.0),
     "clip_vit_b_32": (1.0, 1.0, 1.0),
+    "efficientnet_b0": (1.0, 1.0, 1.0),
+    "densenet121": (1.0, 1.0, 1.0),
+    "mobilenet_v3_large": (1.0, 1.0, 1.0),
 }
 TARGET_CASES = [("float32", 8, 2), ("float32", 1, 1), ("bfloat16", 8, 2)]
 

@@ -291,3 +291,50 @@ class TestMessages:
             ops.moving_average(c3, c3, 1.5)
         with pytest.raises(ValueError, match="state"):
             ops.moving_average(c3, c4, 0.5)
+
+
+# -- relu after the form with given statistics ---------------------------------------------------
+
+
+def rectified():
+    """relu(batch norm(x)), its inputs as arrays by tensor, and the naive result."""
+    rng = np.random.default_rng(3)
+    arrays = [rng.normal(size=(7, 3, 20)), *rng.uniform(0.5, 1.5, (4, 20))]
+    leaves = [leaf(a.astype(np.float32)) for a in arrays]
+    feeds = dict(zip(leaves, (a.astype(np.float32) for a in arrays)))
+    y = relu(ops.batch_norm(*leaves, 1e-3))
+    return y, feeds, np.maximum(naive_batch_norm(*arrays), 0)
+
+
+def test_relu_becomes_part_of_batch_norm():
+    y, feeds, expected = rectified()
+    (fused,) = optimize([y], training=False)
+    assert [type(op).__name__ for op in topological([fused])] == ["BatchNorm"]
+    assert_close(evaluate([fused], feeds, n_threads=2)[0], expected)
+    assert (expected == 0).mean() > 0.05
+
+
+def test_not_where_a_gradient_reads_its_coefficients():
+    y, feeds, expected = rectified()
+    x, gamma = list(feeds)[:2]
+    seed = leaf(expected)
+    wanted = [y, *gradients(tanh(y), [x, gamma], seed=seed)]
+    feeds[seed] = expected.astype(np.float32)
+    fused = optimize(wanted, training=True)
+    names = [type(op).__name__ for op in topological(fused)]
+    assert names.count("BatchNorm") == 1 and "Relu" in names
+    for a, b in zip(evaluate(wanted, feeds), evaluate(fused, feeds)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_gradient_of_a_rectified_batch_norm():
+    y, feeds, _ = rectified()
+    (fused,) = optimize([y], training=False)
+    seed = leaf(np.ones(y.shape, np.float32))
+    feeds[seed] = np.random.default_rng(4).normal(size=y.shape).astype(np.float32)
+    leaves = [t for t in feeds if t is not seed]
+    plain, together = (
+        evaluate(gradients(output, leaves, seed=seed), feeds) for output in (y, fused)
+    )
+    for a, b in zip(plain, together):
+        assert_close(b, a, rtol=1e-5)

@@ -109,7 +109,8 @@ def test_a_layer_that_is_not_there(squeezenet):
 
 
 def test_models_that_look_alike():
-    for name in ("tf_efficientnet_b0.in1k", "timm/tf_mobilenetv3", "x/resnetblur50.bt_in1k"):
+    for name in ("tf_efficientnet_b0.in1k", "timm/tf_mobilenetv3", "x/resnetblur50.bt_in1k",
+                 "resnetaa50", "efficientnet_blur_b0"):  # fmt: skip
         with pytest.raises(ValueError, match=name):
             refuse_name(name)
     for name in ("timm/efficientnet_b0.ra_in1k", "resnet50", "/data/softf_x/vgg16.pth"):

@@ -65,6 +65,10 @@ def fuse_activation(op, inputs, uses):
     if kind not in ("Relu", "Clip", *FOLLOWING) or uses(op.inputs[0]) != 1:
         return None
     source = inputs[0].op
+    if kind == "Relu" and type(source).__name__ == "BatchNorm" and source.low == -_INFINITY:
+        # Its second output is what a gradient reads, of a copy if the first one is replaced.
+        alone = uses(op.inputs[0].op.outputs[1]) == 0
+        return source.like(*source.inputs, low=0.0).outputs if alone else None
     if not _is_unclamped(source, PACKED + PLAIN):
         return None
     if kind in FOLLOWING:

@@ -171,7 +171,12 @@ def _check(name, x, *vectors):
 
 @register
 class BatchNorm(Op):
-    """See :func:`batch_norm`. The second output holds coefficients for the gradient."""
+    """See :func:`batch_norm`; nothing below ``low``.
+
+    The second output holds coefficients for the gradient.
+    """
+
+    low = -math.inf
 
     def infer(self):
         x = self.inputs[0]
@@ -180,14 +185,20 @@ class BatchNorm(Op):
 
     def gradient(self, dy, _):
         x, _, _, _, var = self.inputs
-        return BatchNormGrad(x, dy, self.outputs[1], var, eps=self.eps, batch=False).outputs[:5]
+        op = BatchNormGrad(
+            x, dy, self.outputs[1], var, eps=self.eps, batch=False, low=self.low
+        )  # fmt: skip
+        return op.outputs[:5]
 
     def rows(self):
         x, gamma, beta, mean, var = self.inputs
         y, coefficients = self.outputs
         cut = _cut(x.shape)
         operands = [gamma, beta, mean, var, coefficients, cut.c, cut.fold, self.eps]
-        return [Row("fixed_coefficients", operands), _normalize(x, y, coefficients, cut)]
+        return [
+            Row("fixed_coefficients", operands),
+            _normalize(x, y, coefficients, cut, None, self.low),
+        ]
 
 
 @register

@@ -11,7 +11,7 @@ IGNORED = re.compile(r"(^|\.)num_batches_tracked$|^(aux\d?|AuxLogits)\.")
 # timm's models whose files look like those of another model, which computes something else.
 LOOKALIKES = {
     r"(^|[^a-z])tf_": "pads unevenly, as TensorFlow does",
-    r"resnet(aa|blur)\d": "averages or blurs when it downsamples",
+    r"resnet(aa|blur)\d|_blur_": "averages or blurs when it downsamples",
 }
 
 
