@@ -56,6 +56,8 @@ ZERO = np.float32(0)
 class _PairTile(Tile):
     """A row tile whose terms are pairs of bfloat16, and whose output is bfloat16 or float32."""
 
+    may_be_half = False
+
     def _either(self, wide, change):
         """Code for both kinds of output; ``change(wide)`` emits one."""
         builder = self.builder
@@ -141,13 +143,9 @@ def _odd(builder, bits):
     return builder.bitcast(builder.and_(bits, constant(-65536)), V)
 
 
-def _emit(builder, rows, vectors, args):
-    emit_row_tile(builder, rows, vectors, args, kind=_PairTile)
-
-
 ROW_TILE_BF16 = tile_function(
-    "skdeep_row_tile_bf16", ROW_TILE_ARGUMENTS, _emit,
-    "A row tile of pairs of bfloat16.",
+    "skdeep_row_tile_bf16", ROW_TILE_ARGUMENTS, emit_row_tile,
+    "A row tile of pairs of bfloat16.", lanes=-2, kind=_PairTile,
 )  # fmt: skip
 
 
