@@ -150,8 +150,8 @@ ROW_TILE_BF16 = tile_function(
 
 
 @intrinsic
-def row_tile_bf16(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv, run, bias, add,
-                  wide, low, high, lanes, ahead):  # fmt: skip
+def row_tile_bf16(typingctx, rows, vectors, table, panel, pitch, nu, au, bu, nv, av, bv, run, bias,
+                  add, wide, low, high, lanes, ahead):  # fmt: skip
     """As :func:`~skdeep.kernels.gemm.row_tile`, with ``run`` pairs of bfloat16 as terms.
 
     ``bias`` is float32; the output and ``add`` are float32 if ``wide``, else bfloat16.
@@ -161,7 +161,7 @@ def row_tile_bf16(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv
         ROW_TILE_BF16.call(builder, args)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 14, types.float32, types.float32, *[types.int64] * 2), emit
+    return types.void(*[types.int64] * 15, types.float32, types.float32, *[types.int64] * 2), emit
 
 
 # ---- weights -------------------------------------------------------------------------------------

@@ -185,7 +185,9 @@ def _loop(builder, count):
 def emit_row_tile(builder, args, tile):
     """Code of a row tile, given its accumulators."""
     rows, vectors = tile.rows, tile.vectors
-    table, panel, nu, au, bu, nv, av, bv, run, bias, add, last, low, high, lanes, ahead = args
+    table, panel, pitch, nu, au, bu, nv, av, bv, run, bias, add, last, low, high, lanes, ahead = (
+        args
+    )
     valid = first_lanes(builder, lanes)
     out, a_rows = _table(builder, table, 0, rows), _table(builder, table, INPUTS, rows)
     tile.fill(ZERO)
@@ -210,7 +212,7 @@ def emit_row_tile(builder, args, tile):
 
     def step(a, b, k):
         a = builder.add(a, builder.mul(k, _i64(4)))
-        b = builder.add(b, builder.mul(k, _i64(VECTOR_BYTES * vectors)))
+        b = builder.add(b, builder.mul(k, pitch))
         tile.outer([builder.add(row, a) for row in a_rows], b)
 
     with tile.summing(), _loop(builder, nu) as u, _loop(builder, nv) as w:
@@ -328,7 +330,7 @@ def _define(builder, emit, args, lanes, kind):
     builder.ret_void()
 
 
-ROW_TILE_ARGUMENTS = [I64] * 14 + [F32] * 2 + [I64] * 2
+ROW_TILE_ARGUMENTS = [I64] * 15 + [F32] * 2 + [I64] * 2
 ROW_TILE = tile_function(
     "skdeep_row_tile", ROW_TILE_ARGUMENTS, emit_row_tile,
     "A row tile: sums of products of some rows with a panel of packed weights.", lanes=-2,
@@ -344,12 +346,13 @@ COLUMN_TILE = tile_function(
 
 
 @intrinsic
-def row_tile(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv, run, bias, add, mask,
-             low, high, lanes, ahead):  # fmt: skip
+def row_tile(typingctx, rows, vectors, table, panel, pitch, nu, au, bu, nv, av, bv, run, bias, add,
+             mask, low, high, lanes, ahead):  # fmt: skip
     """Compute one row tile of ``rows`` (from :func:`tile_rows`) by ``vectors``.
 
     ``table`` holds the output and input rows. Taps u < nu, v < nv lie au and av bytes apart in the
-    input, bu and bv bytes apart in the panel; each contributes ``run`` consecutive floats. ``bias``
+    input, bu and bv bytes apart in the panel; each contributes ``run`` consecutive floats, and as
+    many rows of the panel, which are ``pitch`` bytes apart. ``bias``
     is an address or 0. ``add`` and ``mask`` are byte distances from ``out`` to tensors of its
     layout, or ABSENT: the first is added to the products, and the result is zero where the second
     is not positive. Only ``lanes`` columns of the last vector exist outside the panel. Meanwhile
@@ -361,7 +364,7 @@ def row_tile(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv, run
         ROW_TILE.call(builder, args)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 14, types.float32, types.float32, *[types.int64] * 2), emit
+    return types.void(*[types.int64] * 15, types.float32, types.float32, *[types.int64] * 2), emit
 
 
 @intrinsic
