@@ -37,6 +37,22 @@ def test_dense(n, c, f):
     check_op(dense, [normal(rng, n, c), normal(rng, c, f), normal(rng, f)], naive_dense)
 
 
+@pytest.mark.parametrize("n, c, f", [(1, 1, 1), (2, 3, 17), (9, 70, 8), (33, 7, 100), (8, 5, 49)])
+def test_weights_that_are_not_packed(n, c, f):
+    """The same bits, and nothing is read that matters beyond the end of a row or of the weights."""
+    rng = np.random.default_rng(0)
+    arrays = [normal(rng, n, c), normal(rng, c, f), normal(rng, f), normal(rng, n, f)]
+    x, w, b, residual = leaves = [leaf(a) for a in arrays]
+    both = [
+        Dense(x, w, panels, b, residual, low=-0.5, high=2.0).output
+        for panels in (PackDense(w).output, None)
+    ]
+    packed, plain = evaluate(both, dict(zip(leaves, arrays)), n_threads=2)
+    np.testing.assert_array_equal(packed, plain)
+    expected = np.clip(naive_dense(*arrays[:3]) + arrays[3], -0.5, 2.0)
+    np.testing.assert_allclose(plain, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_matmul():
     rng = np.random.default_rng(1)
     check_op(matmul, [normal(rng, 4, 6), normal(rng, 6, 3)], naive_dense)

@@ -17,6 +17,7 @@ from skdeep.ops.dense import Dense, DenseGradW, DenseGradX, PackDense, PackDense
 COLUMNS = sorted(
     {1, 2, WIDTH - 1, WIDTH, WIDTH + 1, VECTORS * WIDTH, VECTORS * WIDTH + 1}
     | {(v * WIDTH) - 3 for v in range(2, 2 * VECTORS + 2)}
+    | {v * WIDTH + WIDTH // 2 + more for v in range(VECTORS) for more in (0, 1)}
 )
 
 
@@ -33,7 +34,7 @@ def naive_panels(matrix):
     count = -(-vectors // VECTORS)
     parts, start = [], 0
     for k in range(count):
-        width = (vectors // count + (k < vectors % count)) * WIDTH
+        width = (vectors // count + (k >= count - vectors % count)) * WIDTH
         parts.append(padded[:, start : start + width].ravel())
         start += width
     return np.concatenate(parts)

@@ -219,6 +219,19 @@ def test_training_does_not_fold_batch_norm():
     assert "BatchNorm" in kinds(optimize([output], training=True))
 
 
+@pytest.mark.parametrize("n, c, f, plain", [(64, 9, 40, True), (65, 9, 40, False),
+                                            (4, 513, 128, False)])  # fmt: skip
+def test_training_packs_weights_only_where_it_pays(n, c, f, plain):
+    x, w = leaf(n, c), leaf(c, f)
+    values = {x: RNG.randn(n, c).astype(np.float32), w: RNG.randn(c, f).astype(np.float32)}
+    output = ops.relu(ops.dense(x, w))
+    optimized = optimize([output], training=True)
+    assert kinds(optimized) == (["Dense"] if plain else ["PackDense", "Dense"])
+    got, expected = evaluate([optimized[0], output], values)
+    np.testing.assert_array_equal(got, expected)
+    assert "PackDense" in kinds(optimize([output], training=False))
+
+
 def test_what_others_read_is_not_fused():
     x, w = leaf(4, 7), leaf(7, 7)
     h = ops.dense(x, w)

@@ -299,6 +299,21 @@ def fuse_norm(outputs):
     return [now(t) for t in outputs]
 
 
+# Weights of at most so many elements stay in the L2 cache. A product of 32 samples with rows that
+# are not packed takes 1.05 times as long, and packing them an eighth of it.
+FEW_WEIGHTS, FEW_SAMPLES = 1 << 16, 64
+
+
+def read_plain(op, inputs, uses):
+    """Small dense layers of small batches read their weights as they are, in training."""
+    if type(op).__name__ != "Dense" or inputs[2] is None:
+        return None
+    x, w = inputs[:2]
+    if w.size > FEW_WEIGHTS or x.size > FEW_SAMPLES * x.shape[-1]:
+        return None
+    return op.like(x, w, None, *inputs[3:]).outputs
+
+
 def optimize(outputs, training):
     """All fusing passes, in order; batch norm and scales are folded for inference only."""
     if not training:
@@ -306,4 +321,5 @@ def optimize(outputs, training):
     else:
         outputs = rewrite(fuse_norm(outputs), fuse_pool)
     outputs = rewrite(outputs, fuse_residual)
-    return rewrite(outputs, fuse_activation)
+    outputs = rewrite(outputs, fuse_activation)
+    return rewrite(outputs, read_plain) if training else outputs

@@ -56,6 +56,8 @@ ZERO = np.float32(0)
 class _PairTile(Tile):
     """A row tile whose terms are pairs of bfloat16, and whose output is bfloat16 or float32."""
 
+    may_be_half = False
+
     def _either(self, wide, change):
         """Code for both kinds of output; ``change(wide)`` emits one."""
         builder = self.builder
@@ -141,19 +143,15 @@ def _odd(builder, bits):
     return builder.bitcast(builder.and_(bits, constant(-65536)), V)
 
 
-def _emit(builder, rows, vectors, args):
-    emit_row_tile(builder, rows, vectors, args, kind=_PairTile)
-
-
 ROW_TILE_BF16 = tile_function(
-    "skdeep_row_tile_bf16", ROW_TILE_ARGUMENTS, _emit,
-    "A row tile of pairs of bfloat16.",
+    "skdeep_row_tile_bf16", ROW_TILE_ARGUMENTS, emit_row_tile,
+    "A row tile of pairs of bfloat16.", lanes=-2, kind=_PairTile,
 )  # fmt: skip
 
 
 @intrinsic
-def row_tile_bf16(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv, run, bias, add,
-                  wide, low, high, lanes, ahead):  # fmt: skip
+def row_tile_bf16(typingctx, rows, vectors, table, panel, pitch, nu, au, bu, nv, av, bv, run, bias,
+                  add, wide, low, high, lanes, ahead):  # fmt: skip
     """As :func:`~skdeep.kernels.gemm.row_tile`, with ``run`` pairs of bfloat16 as terms.
 
     ``bias`` is float32; the output and ``add`` are float32 if ``wide``, else bfloat16.
@@ -163,7 +161,7 @@ def row_tile_bf16(typingctx, rows, vectors, table, panel, nu, au, bu, nv, av, bv
         ROW_TILE_BF16.call(builder, args)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 14, types.float32, types.float32, *[types.int64] * 2), emit
+    return types.void(*[types.int64] * 15, types.float32, types.float32, *[types.int64] * 2), emit
 
 
 # ---- weights -------------------------------------------------------------------------------------

@@ -174,9 +174,10 @@ def convolve(p, tile, product, closing, element):
                                             down = height
                                             target += image - height * row
                                             source += 4 * c * w * (h - height * move_h)
-                        product(m, vectors, table, begin, nu, 4 * c * w * step_h, tap * taps_w,
-                                nv, 4 * c * step_w, tap, terms, offset, so_far, last, lowest,
-                                highest, lanes, ahead if ahead < enough else begin)  # fmt: skip
+                        product(m, vectors, table, begin, VECTOR_BYTES * vectors, nu,
+                                4 * c * w * step_h, tap * taps_w, nv, 4 * c * step_w, tap, terms,
+                                offset, so_far, last, lowest, highest, lanes,
+                                ahead if ahead < enough else begin)  # fmt: skip
                         ahead += LINE // 2 * nu * nv * terms
                         pixels -= m
                     j = j_end

@@ -49,6 +49,7 @@ def multiply(p, tile, product, closing, element, limit):
     to_panel = min(count_panels(f), from_panel + p[12])
     slices = (c + limit - 1) // limit
     size = (c + slices - 1) // slices
+    packed = p[15] == 0
     table = scratch(TABLE_BYTES)
     for panel in range(from_panel, to_panel):
         first, end = panel_first(f, panel), panel_first(f, panel + 1)
@@ -58,11 +59,12 @@ def multiply(p, tile, product, closing, element, limit):
             last = begin + run == c
             lowest, highest = (low, high) if last else (-INFINITY, INFINITY)
             final = closing[1] if last else closing[0]
-            weights = panels + column * c + VECTOR_BYTES * vectors * begin
+            pitch = VECTOR_BYTES * vectors if packed else p[15]
+            weights = panels + (column * c if packed else column) + pitch * begin
             offset = bias + column if bias != 0 and begin == 0 else 0
             so_far = add if begin == 0 else 0
             ahead = weights + VECTOR_BYTES * vectors * run
-            enough = ahead + VECTOR_BYTES * vectors * run if stop - start > ROWS else 0
+            enough = ahead + VECTOR_BYTES * vectors * run if stop - start > ROWS and packed else 0
             i = start
             while i < stop:
                 rows = tile_rows(vectors, stop - i)
@@ -70,9 +72,9 @@ def multiply(p, tile, product, closing, element, limit):
                     k = min(i + m, stop - 1)
                     target = out + element * (k * stride + WIDTH * first)
                     put_row(table, m, target, x + 4 * (k * c + begin))
-                product(rows, vectors, table, weights, 1, 0, 0, 1, 0, 0, run, offset, so_far,
+                product(rows, vectors, table, weights, pitch, 1, 0, 0, 1, 0, 0, run, offset, so_far,
                         final, lowest, highest, lanes,
-                        ahead if ahead < enough else weights)  # fmt: skip
+                        (ahead if ahead < enough else weights) if packed else 0)  # fmt: skip
                 if p[14] and last:
                     for k in range(i, min(i + rows, stop)):
                         at = out + element * (k * stride + WIDTH * first)
@@ -91,9 +93,9 @@ def dense_rows(p, tile):
     """out (n, f) = clamp(bias + add + x (n, c) times panels), zero where mask <= 0.
 
     p = [x, panels, bias, out, add, mask, low, high, n, c, f, rows of a tile, panels of a tile,
-    floats from one row of out to the next, what follows]; add and mask are like out, GELU or
-    QUICK_GELU may follow. The weights are one unbroken stream; while a slice of a panel is in use,
-    the next one is asked for.
+    floats from one row of out to the next, what follows, bytes from one row of weights that are not
+    packed to the next, or 0]; add and mask are like out, GELU or QUICK_GELU may follow. Packed
+    weights are one unbroken stream; while a slice of a panel is in use, the next one is asked for.
     """
     closing = ABSENT, distance(p[5], p[3])
     multiply(p, tile, row_tile, closing, 4, RUN)

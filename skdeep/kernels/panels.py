@@ -35,9 +35,12 @@ count_panels, count_vectors = inline(panel_count), inline(vector_count)
 
 @inline
 def panel_first(n, panel):
-    """First vector of a panel; for ``panel_count(n)`` the number of vectors."""
+    """First vector of a panel; for ``panel_count(n)`` the number of vectors.
+
+    The last panels are the wide ones: a half vector at the end costs least beside two whole ones.
+    """
     vectors, count = count_vectors(n), count_panels(n)
-    return panel * (vectors // count) + min(panel, vectors % count)
+    return panel * (vectors // count) + max(0, panel - count + vectors % count)
 
 
 @inline

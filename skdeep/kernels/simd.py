@@ -101,7 +101,7 @@ def store_masked(builder, value, address, mask):
 def multiply_add(builder, a, b, c):
     """a * b + c, fused where the CPU can."""
     name = "fma" if "fma" in isa.host_flags() else "fmuladd"
-    return call_llvm(builder, f"llvm.{name}.v{WIDTH}f32", V, a, b, c)
+    return call_llvm(builder, f"llvm.{name}.v{a.type.count}f32", a.type, a, b, c)
 
 
 # ---- operators ---------------------------------------------------------------------------------

@@ -88,18 +88,20 @@ class Numbers(NamedTuple):
 FLOAT32 = Numbers(dense_rows.name, "conv_rows", 1, 4)
 
 
-def product(x, panels, bias, out, add, mask, low, high, stride=None, after=None, numbers=FLOAT32):
+def product(x, panels, bias, out, add, mask, low, high, stride=None, after=None, numbers=FLOAT32,
+            pitch=0):  # fmt: skip
     """The row of a product with packed weights; all axes of x and out but the last are rows.
 
     ``after`` is the name of an activation that follows, or None. ``stride`` is the distance of the
-    rows of ``out``, where they are parts of longer ones.
+    rows of ``out``, where they are parts of longer ones. With a ``pitch`` the weights are not
+    packed, and their rows so many bytes apart.
     """
     c, f = x.shape[-1] // numbers.per_word, out.shape[-1]
     n = x.size // x.shape[-1]
     work = 2 * n * c * f / RATE
     band, some = bands_and_panels(n, f, work)
     operands = [x, panels, bias, out, add, mask, float(low), float(high), n, c, f, band, some,
-                stride or f, FOLLOWING[after]]  # fmt: skip
+                stride or f, FOLLOWING[after], pitch]  # fmt: skip
     return Row(numbers.dense, operands, tile_count(n, f, band, some), work)
 
 
@@ -108,8 +110,8 @@ class Dense(Op):
     """y = min(max(x w + b + residual, low), high), or the activation ``after`` of it.
 
     Inputs: x (..., c), w (c, f), the panels of w, b (f,) or None, residual (..., f) or None. The
-    kernels read the panels; ``w`` is there for its gradient. ``after`` is set by a pass, for
-    inference only.
+    kernels read the panels, or ``w`` itself where a pass has put None. ``after`` is set by a pass,
+    for inference only.
     """
 
     def __init__(self, x, w, panels, bias=None, residual=None, *, low=-math.inf, high=math.inf,
@@ -121,9 +123,10 @@ class Dense(Op):
         return [(*x.shape[:-1], w.shape[1])]
 
     def rows(self):
-        x, _, panels, bias, residual = self.inputs
-        return [product(x, panels, bias, self.output, residual, None, self.low, self.high,
-                        after=self.after)]  # fmt: skip
+        x, w, panels, bias, residual = self.inputs
+        pitch = 4 * w.shape[1] if panels is None else 0
+        return [product(x, panels or w, bias, self.output, residual, None, self.low, self.high,
+                        after=self.after, pitch=pitch)]  # fmt: skip
 
     def gradient(self, dy):
         x, w, _, bias, residual = self.inputs
