@@ -33,6 +33,7 @@ CPU_ONLY = {
     "normalization",
     "pictures",
     "pool",
+    "resize",
     "sparse",
     "winograd",
 }

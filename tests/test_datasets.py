@@ -8,7 +8,7 @@ import pytest
 
 from skdeep.datasets import PictureGenerator, make_pictures, make_textures
 from skdeep.datasets.fractals import LEAST_FILL, SYSTEMS, choices, fractal_bank, random_systems
-from skdeep.datasets.generator import AT_ONCE, KINDS, program
+from skdeep.datasets.generator import KINDS, at_once, program
 from skdeep.datasets.noise import SLOPES, noise_bank
 from skdeep.datasets.seeds import keys, seed_of
 from skdeep.kernels import isa
@@ -168,6 +168,108 @@ def test_leaves_are_what_a_naive_twin_paints():
     check_radii(np.array(radii))
 
 
+def naive_capsule(canvas, a, b, half, noise, base, gains):
+    """A straight piece: the distance to the nearest point of it, less half its width."""
+    length = math.dist(a, b) ** 2
+    for i in range(canvas.size):
+        for j in range(canvas.size):
+            t = ((j - a[0]) * (b[0] - a[0]) + (i - a[1]) * (b[1] - a[1])) / max(length, 1e-6)
+            t = min(max(t, 0), 1)
+            at = a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])
+            colour = [c + g * noise[i, j] for c, g in zip(base, gains)]
+            canvas.cover(i, j, math.dist((j, i), at) - half, colour)
+
+
+def naive_strokes(canvas, draws, bank):
+    size = canvas.size
+
+    def anywhere():
+        return [size * draws.between(-0.15, 1.15) for _ in range(2)]
+
+    def lattice():
+        i, j = draws.below(4) / 3, draws.below(3) * 0.3
+        return [x + height * (j + slant * i), y + height * i]
+
+    vivid = draws.between(0.3, 1)
+    for _ in range(3 + draws.below(9)):
+        written = draws.below(2)
+        x, y = anywhere()
+        height, slant = size * draws.between(0.12, 0.7), draws.between(-0.3, 0.3)
+        half = height * draws.between(0.03, 0.09) if written else size * draws.between(0.006, 0.06)
+        half = max(half, 0.4)
+        taper = 0 if written else draws.between(0, 1)
+        base, grain = draws.colour(vivid), draws.between(0, 0.15)
+        gains = grain, grain * draws.between(-1, 1), grain * draws.between(-1, 1)
+        noise = window(draws, bank, size)
+        point = lattice if written else anywhere
+        for _ in range(1 + draws.below(6) if written else 1):
+            strokes = 2 + draws.below(4) if written else 1 + draws.below(2)
+            a = point()
+            for _ in range(strokes):
+                b, c = point(), point()
+                if draws.below(2):
+                    b = [(a[0] + c[0]) / 2, (a[1] + c[1]) / 2]
+                path = [
+                    [(1 - t) ** 2 * p + 2 * (1 - t) * t * q + t * t * r for p, q, r in zip(a, b, c)]
+                    for t in np.arange(9) / 8
+                ]
+                for k in range(8):
+                    width = half * (1 - taper * (k + 1) / 8)
+                    naive_capsule(canvas, path[k], path[k + 1], width, noise, base, gains)
+                if draws.below(3):
+                    a = c
+            x += height * 0.8
+
+
+def naive_contours(canvas, draws, bank):
+    """Bundles of lines where a warped radius, over the spacing, is a whole number."""
+    size = canvas.size
+    for _ in range(2 + draws.below(4)):
+        body = max(0, draws.between(-1, 1))
+        x, y = size * draws.between(-0.1, 1.1), size * draws.between(-0.1, 1.1)
+        outer = size * draws.between(0.2, 0.9)
+        hole = outer * draws.between(-0.5, 0.5)
+        orders = 1 + draws.below(6), 2 + draws.below(14)
+        heights = draws.between(0, 0.35), draws.between(0, 0.3)
+        turns = [draws.below(1024) * math.pi / 512 for _ in range(2)]
+        spacing = max(2.5, size * draws.between(0.03, 0.16))
+        half = spacing * draws.between(0.08, 0.3)
+        warp = spacing * draws.between(0, 0.8) if draws.below(2) else 0
+        noise = window(draws, bank, size, least=len(bank.tiles) * 2 // 3)
+        vivid = draws.between(0.3, 1)
+        one, two, inner = (draws.colour(vivid) for _ in range(3))
+        for i in range(size):
+            for j in range(size):
+                rho = math.sqrt((i - y) ** 2 + (j - x) ** 2 + 0.01)
+                theta = math.atan2(i - y, j - x)
+                waves = zip(heights, orders, turns)
+                shrunk = (math.hypot(i - y, j - x) / rho) ** np.array(orders)
+                wave = sum(
+                    h * s * math.sin(n * theta + turn) for (h, n, turn), s in zip(waves, shrunk)
+                )
+                phi = rho / (1 + wave) + warp * noise[i, j]
+                off = abs(phi / spacing - round(phi / spacing)) * spacing
+                whole = [min(max(0.5 - d, 0), 1) for d in (phi - outer, hole - phi)]
+                q = min(max(phi / outer, 0), 1)
+                line = min(max(0.5 - (off - half), 0), 1) * min(whole)
+                canvas.cover(i, j, 0.5 - line, [a + q * (b - a) for a, b in zip(one, two)])
+                canvas.cover(i, j, 0.5 - min(whole) * body, inner)
+
+
+@pytest.mark.parametrize(
+    ("kind", "naive", "size"),
+    [("strokes", naive_strokes, 18), ("contours", naive_contours, 24)],
+)
+def test_lines_are_what_a_naive_twin_paints(kind, naive, size):
+    bank = noise_bank(SEED, size)
+    pictures = PictureGenerator(size, kind, mix=0, random_state=SEED).batch(0, 5)
+    for k, picture in enumerate(pictures):
+        canvas, draws = Canvas(size), Draws(k)
+        naive(canvas, draws, bank)
+        naive_ground(canvas, draws, bank, False)
+        close(picture, canvas.colour)
+
+
 def check_radii(radii):
     """Density r^-3 up to the largest: 3/4 of the radii lie below twice the smallest."""
     r, largest = radii.T
@@ -260,9 +362,18 @@ def test_a_picture_depends_on_the_seed_and_its_number_alone():
 
 def test_a_batch_larger_than_a_run():
     generator = PictureGenerator(8, ("noise", "strokes"), random_state=SEED)
-    n = AT_ONCE + 5
+    n = at_once(8) + 5
     whole = generator.batch(2**40, n)
     assert (whole[-6:] == generator.batch(2**40 + n - 6, 6)).all()
+
+
+def test_large_pictures():
+    """They come in smaller runs, on fewer tiles of noise; those that are seen are the same."""
+    assert at_once(8) > at_once(512)
+    pictures = make_pictures(3, 272, ("noise", "strokes"), random_state=SEED)
+    assert (PictureGenerator(272, ("noise", "strokes"), random_state=SEED).batch(2, 1)[0]
+            == pictures[2]).all()  # fmt: skip
+    assert pictures.std((1, 2)).max(1).min() > 5
 
 
 def test_nothing_is_written_beyond_the_pictures():

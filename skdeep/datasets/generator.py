@@ -24,9 +24,10 @@ KINDS = {  # name: (kernel that paints what is in front, share of the pictures)
     "contours": ("paint_contours", 0.15),
     "strokes": ("paint_strokes", 0.15),
 }
-LARGEST = 1024  # pixels of a side
+LARGEST = 512  # pixels of a side
 PER_TILE = 4  # pictures that are painted one after another, in one place
-AT_ONCE = 512  # pictures of a run, which bounds the memory for canvases
+SPACE = 2**26  # bytes for the canvases of a run, if that is enough for LEAST_TILES
+LEAST_TILES, MOST_TILES = 16, 128
 SHARES = 0.25, 0.75  # of the first picture of a mix
 LAST = 2**62
 
@@ -54,7 +55,7 @@ def make_pictures(
     n : int
         How many.
     size : int, default=64
-        Height and width in pixels, from 8 to 1024.
+        Height and width in pixels, from 8 to 512.
     kinds : str or tuple of str
         What to draw from, all by default: "dead_leaves", textured shapes that hide each other;
         "noise", whose spectrum is 1 / f^a; "fractals", attractors of iterated functions;
@@ -107,7 +108,7 @@ class PictureGenerator:
     Parameters
     ----------
     size : int, default=64
-        Height and width in pixels, from 8 to 1024.
+        Height and width in pixels, from 8 to 512.
     kinds : str or tuple of str
         As for :func:`make_pictures`.
     mix : float, default=0.5
@@ -236,8 +237,9 @@ class PictureGenerator:
                 f"{getattr(out, 'dtype', type(out).__name__)} {getattr(out, 'shape', '')}."
             )
         wanted = get_config()["n_threads"] if self.n_threads is None else self.n_threads
-        for start in range(0, n, AT_ONCE):
-            part = out[start : start + AT_ONCE]
+        step = at_once(self.size)
+        for start in range(0, n, step):
+            part = out[start : start + step]
             table, _alive = program(self, first + start, part)
             CPU().run(table, resolve_threads(wanted))
         return out
@@ -261,12 +263,12 @@ def _jobs(generator, first, n, handles):
     return jobs
 
 
-@lru_cache(8)
+@lru_cache(4)
 def _noise(seed, size):
     return noise_bank(seed, size)
 
 
-@lru_cache(8)
+@lru_cache(4)
 def _fractals(seed):
     return fractal_bank(seed)[0]
 
@@ -278,6 +280,18 @@ def _sines():
     sines[RIGHT : 2 * RIGHT + 1] = sines[RIGHT::-1]
     sines[2 * RIGHT :] = -sines[: 2 * RIGHT]
     return sines.astype(np.float32)
+
+
+def _bytes_of_a_tile(size):
+    """Two states with their canvases."""
+    pitch = 4 * (-(-size // 16) * 16)
+    return 2 * (CANVAS + PLANES * size * pitch)
+
+
+def at_once(size):
+    """Pictures of a run."""
+    fit = SPACE // _bytes_of_a_tile(size)
+    return PER_TILE * max(LEAST_TILES, min(MOST_TILES, fit))
 
 
 def program(generator, first, out):
@@ -303,7 +317,7 @@ def program(generator, first, out):
     systems = _fractals(generator.seed) if "paint_fractals" in painters else np.zeros((1, 1))
     pitch = 4 * (-(-size // 16) * 16)
     tiles = -(-n // PER_TILE)
-    per_tile = 2 * (CANVAS + PLANES * size * pitch)
+    per_tile = _bytes_of_a_tile(size)
     space = device.empty(max(1, tiles * per_tile // 4))
     indices = np.arange(pitch // 4 + 16, dtype=np.float32)
     sines = _sines()

@@ -6,7 +6,7 @@ import numpy as np
 
 from .seeds import uniform
 
-TILES = 32
+TILES, FEW, LARGE = 32, 8, 256  # tiles, and those for pictures of more than LARGE pixels
 SLOPES = 0.5, 3.5  # least and most a
 STREAM = 1 << 16  # of the seed's random numbers; each tile has its own
 SLACK = 16  # columns that vectors may read
@@ -18,9 +18,9 @@ class NoiseBank(NamedTuple):
 
     Parameters
     ----------
-    tiles : ndarray of shape (TILES, 1.5 * period, columns), float32
+    tiles : ndarray of shape (count, 1.5 * period, columns), float32
         Rows and columns go round, so that a window of ``period`` pixels may start anywhere.
-    slopes : ndarray of shape (TILES,)
+    slopes : ndarray of shape (count,)
         a of each, rising.
     kinds : list of str
         "even" in all directions; "directed", slower along one of two axes; "patchy", with quiet
@@ -50,11 +50,12 @@ def noise_bank(seed, size):
     """
     period = 2 * size
     columns = period + -(-size // 16) * 16 + SLACK
-    tiles = np.empty((TILES, period + size, columns), np.float32)
-    kinds = [KINDS[k % len(KINDS)] for k in range(TILES)]
+    count = TILES if size <= LARGE else FEW
+    tiles = np.empty((count, period + size, columns), np.float32)
+    kinds = [KINDS[k % len(KINDS)] for k in range(count)]
     low, high = SLOPES
-    numbers = uniform(seed, STREAM, (TILES, 3))
-    slopes = low + (high - low) * (np.arange(TILES) + numbers[:, 0]) / TILES
+    numbers = uniform(seed, STREAM, (count, 3))
+    slopes = low + (high - low) * (np.arange(count) + numbers[:, 0]) / count
     for k, kind in enumerate(kinds):
         tile = _tile(seed, k, period, slopes[k], kind, numbers[k, 1:])
         rows, across = np.arange(period + size) % period, np.arange(columns) % period

@@ -9,7 +9,7 @@ __all__ = ["make_textures"]
 
 WAVES = 48  # Gabor functions in a picture
 LEAST_CONTRAST = 0.3  # between the brightness of a texture's two colours
-SIZE = Rule("an integer from 8 to 1024", lambda v: COUNT.holds(v) and 8 <= v <= 1024)
+SIZE = Rule("an integer from 8 to 512", lambda v: COUNT.holds(v) and 8 <= v <= 512)
 
 
 def make_textures(n_classes=10, n_per_class=100, size=64, *, random_state=None):
@@ -28,7 +28,7 @@ def make_textures(n_classes=10, n_per_class=100, size=64, *, random_state=None):
     n_per_class : int, default=100
         Pictures of each.
     size : int, default=64
-        Height and width in pixels, from 8 to 1024.
+        Height and width in pixels, from 8 to 512.
     random_state : int, RandomState, Generator or None, default=None
         Pass an int for the same pictures each time.
 
