@@ -110,6 +110,7 @@ CASES = {
     "Add": lambda: data(IMAGES) + weights(8),
     "Attention": lambda: ops.attention(data(TOKENS), data(TOKENS), data(TOKENS), 2),
     "AveragePool2D": lambda: ops.average_pool2d(data(IMAGES), 2),
+    "BatchMatMul": lambda: ops.batch_matmul(data((8, 5, 6)), data((8, 6, 7))),
     "BatchNorm": lambda: ops.batch_norm(data(IMAGES), *(weights(8) for _ in range(4)), 1e-3),
     "Clip": lambda: ops.clip(data(IMAGES), -0.5, 0.5),
     "Concatenate": lambda: ops.concatenate([data(IMAGES), data(IMAGES)]),
@@ -149,6 +150,7 @@ CASES = {
     "Sqrt": lambda: ops.sqrt(ops.square(data(IMAGES))),
     "Square": lambda: ops.square(data(IMAGES)),
     "Subtract": lambda: data(IMAGES) - data(IMAGES),
+    "SwapBlocks": lambda: ops.transpose(data(IMAGES), (0, 2, 1, 3)),
     "Tanh": lambda: ops.tanh(data(IMAGES)),
 }
 

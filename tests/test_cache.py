@@ -223,6 +223,16 @@ def test_what_changes_after_it_was_indexed_is_noticed(cache):
     assert check(cache, range(3)) == [0, 1, 2]
 
 
+def test_a_record_of_another_picture_in_the_same_place_is_noticed(cache):
+    """As when a segment was cut back and another process has gone on with it."""
+    put(cache, [1])
+    (path,) = files(cache)
+    other = FeatureCache(cache.location.parent / "other")
+    put(other, [2])
+    path.write_bytes(files(other)[0].read_bytes())
+    assert check(cache, [1]) == [] and check(cache, [1, 2]) in ([], [2])
+
+
 def test_records_of_another_layout_or_program_are_left_alone(cache):
     cache.location.mkdir()
     (cache.location / "README").write_text("mine")

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from dataclasses import replace
 
 import naive_caffe
 import numpy as np
@@ -9,9 +10,20 @@ import pytest
 from caffe_files import blob, counted, declared_input, layer, number, varint, write_net
 from test_networks import assert_near, computed
 
-from skdeep.features.caffe_network import from_caffe
+from skdeep import NeuralNetClassifier, ops
+from skdeep.features import (
+    ImageFeatures,
+    ImageLocalizer,
+    Preprocessing,
+    find_weights,
+    from_caffe,
+    network,
+)
+from skdeep.features.imported import Wired
 from skdeep.formats import FormatError
 from skdeep.formats.caffe import read, read_mean
+from skdeep.layers.network import Network
+from skdeep.training import Adam
 
 RNG = np.random.default_rng(0)
 
@@ -464,3 +476,79 @@ def test_damaged_files_give_our_error(tmp_path):
             assert str(error)
             refused += 1
     assert refused > 100
+
+
+# -- in use --------------------------------------------------------------------------------------
+
+
+def test_features_of_a_file(tmp_path):
+    """Levels, blue first, less a mean, go in; what Caffe's layers give comes out."""
+    layers = lenet()
+    path = write_net(tmp_path / "net.caffemodel", layers)
+    mean = np.array([104.0, 117.0, 123.0])
+    recipe = Preprocessing(
+        LENET_SHAPE[:2], None, mean=tuple(mean), std=(1, 1, 1), scale=1.0, channels="bgr"
+    )
+    pictures = RNG.integers(0, 256, (3, *LENET_SHAPE), np.uint8)
+    images = pictures[..., ::-1] - mean
+    blobs, _ = naive_caffe.run(layers, images.transpose(0, 3, 1, 2))
+    features = ImageFeatures(str(path), "penultimate", preprocessing=recipe)
+    assert_near(features.fit_transform(pictures), blobs["fc6"], "fc6")
+    features = ImageFeatures(str(path), "norm1", preprocessing=recipe, pool="avg")
+    assert_near(features.fit_transform(pictures), blobs["norm1"].mean((2, 3)), "norm1")
+    with pytest.raises(ValueError, match=r"net\.caffemodel does not tell how its pictures"):
+        ImageFeatures(str(path)).fit(pictures)
+
+
+def test_training_goes_on(tmp_path):
+    """The layers of a file, with their weights, are trained further; frozen ones stay."""
+    path = write_net(tmp_path / "net.caffemodel", inception())
+    X = np.float32(RNG.normal(size=(40, 17, 17, 3)))
+    y = np.arange(40) % 2
+    X[y == 1, :, :, 0] += 1
+    trunk = network(str(path), layer="pool", trainable_from="3a/1x1")
+    model = NeuralNetClassifier(
+        trunk, input_shape=X.shape[1:], max_epochs=12, batch_size=10, optimizer=Adam(1e-2),
+        random_state=0,
+    ).fit(X, y)  # fmt: skip
+    assert model.score(X, y) > 0.9
+    start = from_caffe(read(path)).weights
+    kept = {name.removeprefix("trunk."): array for name, array in model.weights_.items()}
+    np.testing.assert_array_equal(kept["conv1/3x3.W"], start["conv1/3x3.W"])
+    assert np.abs(kept["3a/5x5.W"] - start["3a/5x5.W"]).max() > 1e-3
+
+
+def test_sliding_over_a_large_picture(tmp_path):
+    """The convolutions once, the rest of the network for every window of their result."""
+    layers = residual()[:-1]  # without softmax
+    path = write_net(tmp_path / "net.caffemodel", layers)
+    recipe = Preprocessing((21, 27), None, mean=(0, 0, 0), std=(60, 60, 60), scale=1.0)
+    localizer = ImageLocalizer(str(path), preprocessing=recipe)
+    picture = RNG.integers(0, 256, (84, 96, 3), np.uint8)
+    (found,) = localizer.window_probabilities([picture], scale=4.0)
+    prepared = replace(recipe, resize=84)(picture)
+    blobs, _ = naive_caffe.run(layers, prepared[None].transpose(0, 3, 1, 2))
+    maps, weights = blobs["res2a"], layers[-1][5]
+    rows, columns = 3, 4
+    assert found.shape == (maps.shape[2] - rows + 1, maps.shape[3] - columns + 1, 5)
+    for i in range(found.shape[0]):
+        for j in range(found.shape[1]):
+            mean = maps[0, :, i : i + rows, j : j + columns].mean((1, 2))
+            scores = np.exp(mean @ weights[0].T + weights[1])
+            np.testing.assert_allclose(found[i, j], scores / scores.sum(), rtol=1e-4)
+
+
+def test_a_part_that_cannot_stand_alone():
+    layers = [("a", Wired(("start",), ops.tanh)), ("b", Wired(("a", "elsewhere"), ops.add))]
+    with pytest.raises(ValueError, match="Wired 'b': it reads 'elsewhere', which is not among"):
+        Network(layers, (4,)).probe()
+    assert Network(layers[:1], (4,)).probe() == {"start": (4,), "a": (4,)}
+
+
+def test_files_of_caffe_are_prepared_as_caffe_does(tmp_path):
+    path = write_net(tmp_path / "my_vgg.caffemodel", lenet())
+    recipe = find_weights("vgg16", path).preprocessing
+    assert (recipe.channels, recipe.scale, recipe.std) == ("bgr", 1.0, (1.0, 1.0, 1.0))
+    assert (
+        find_weights("vgg16", path.rename(tmp_path / "my_vgg.npz")).preprocessing.channels == "rgb"
+    )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
-from skdeep.ops import dense, matmul
+from skdeep.ops import batch_matmul, dense, matmul
 from skdeep.ops.dense import Dense, DenseGradW, DenseGradX, PackDense, PackDenseT
 
 
@@ -163,3 +163,38 @@ def test_nan_is_not_hidden_by_the_clamp():
 def test_bad_shapes(shapes, message):
     with pytest.raises(ValueError, match=message):
         dense(*(Tensor(s) for s in shapes))
+
+
+def naive_pairs(x, y):
+    out = np.zeros((x.shape[0], x.shape[1], y.shape[2]))
+    for b in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            for j in range(out.shape[2]):
+                out[b, i, j] = sum(x[b, i, k] * y[b, k, j] for k in range(x.shape[2]))
+    return out
+
+
+@pytest.mark.parametrize(
+    "pairs, m, k, n", [(1, 1, 1, 1), (3, 5, 7, 3), (2, 4, 3, 16), (2, 9, 2, 33), (1, 6, 5, 50)]
+)
+def test_batch_matmul(pairs, m, k, n):
+    rng = np.random.default_rng(0)
+    check_op(batch_matmul, [normal(rng, pairs, m, k), normal(rng, pairs, k, n)], naive_pairs)
+
+
+def test_batch_matmul_in_many_tiles():
+    rng = np.random.default_rng(1)
+    x, y = normal(rng, 3, 197, 64), normal(rng, 3, 64, 197)
+    op = batch_matmul(leaf(x), leaf(y)).op
+    assert op.rows()[0].tiles > 3
+    result = run(batch_matmul, [x, y], n_threads=2)
+    assert_close(result, np.matmul(x, y, dtype=np.float64))
+    assert result.tobytes() == run(batch_matmul, [x, y]).tobytes()
+
+
+@pytest.mark.parametrize(
+    "shapes", [((2, 3), (3, 2)), ((1, 2, 3), (1, 2, 3)), ((1, 0, 3), (1, 3, 2))]
+)
+def test_batch_matmul_refuses(shapes):
+    with pytest.raises(ValueError, match="batch_matmul needs"):
+        batch_matmul(*(Tensor(s) for s in shapes))

@@ -7,6 +7,7 @@ line such as "`skdeep/ops/softsign.py`:" is that file.
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sklearn
 from sklearn.base import clone
@@ -15,7 +16,7 @@ from skdeep.formats import FormatError, read_weights, sniff
 from skdeep.formats.table import FORMATS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = [DOCS / "user_guide.md", *sorted((DOCS / "howto").glob("*.md"))]
+PAGES = [DOCS / "user_guide.md", DOCS / "images.md", *sorted((DOCS / "howto").glob("*.md"))]
 BLOCK = re.compile(r"(?:^`([\w/]+\.py)`:[^\n]*\n\n)?^```python\n(.*?)^```$", re.M | re.S)
 
 
@@ -24,7 +25,9 @@ def blocks(page):
     return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
-RUN_AS_THEY_ARE = [p for p in PAGES if blocks(p) and not any(file for file, _ in blocks(p))]
+RUN_AS_THEY_ARE = [
+    p for p in PAGES if blocks(p) and not any(file for file, _ in blocks(p)) and p.stem != "images"
+]
 
 
 def test_no_block_is_overlooked():
@@ -63,6 +66,33 @@ def test_page_on_formats(tmp_path, monkeypatch):
         path.write_bytes(damaged)
         with pytest.raises(FormatError, match="no lists of numbers"):
             read_weights(path)
+
+
+def test_page_on_pictures(tmp_path, monkeypatch):
+    """Its estimators fit with random weights, as published ones are not at hand."""
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for _, source in blocks(DOCS / "images.md"):
+        exec(compile(source, "images.md", "exec"), names)
+    rng = np.random.RandomState(0)
+    X, y = [rng.randint(0, 256, (64, 64, 3), np.uint8) for _ in range(8)], [0, 1] * 4
+    small = {"model": "squeezenet1_1", "weights": "random"}
+    search = names["search"].set_params(
+        cv=2,
+        estimator__imagefeatures=names["features"].set_params(**small),
+        param_grid=names["search"].param_grid | {"imagefeatures__model": ["squeezenet1_1"]},
+    )
+    assert len(search.fit(X, y).cv_results_["params"]) == 6
+    assert Path("features-of-my-pictures").is_dir()
+    assert names["model"].set_params(imagefeatures=names["features"]).fit(X, y).predict(X).shape
+    assert names["classifier"].set_params(**small).predict(X).shape == (8,)
+    recipe = {"preprocessing": names["Preprocessing"](32, 32), **small}
+    names["tuned"].set_params(
+        imageloader=names["tuned"][0].set_params(**recipe),
+        neuralnetclassifier__layers=names["network"](**small, layer="stage1"),
+        neuralnetclassifier__max_epochs=1,
+    )
+    assert names["tuned"].fit(X, y).predict(X).shape == (8,)
 
 
 ADD_OPERATION = """

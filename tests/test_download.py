@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import http.server
+import io
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +56,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.end_headers()
                 return
             self.send_response(206)
-            told = step.get("told", start)
-            self.send_header("Content-Range", f"bytes {told}-{len(content) - 1}/{len(content)}")
+            start = step.get("told", start)
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         else:
             self.send_response(200)
         if etag:
@@ -147,6 +150,7 @@ def test_a_server_without_ranges_begins_again(record, server):
 def test_another_range_than_asked_for_is_not_taken(record, server):
     server.manner["/net.pth"] = [{"cut": 1000}, {"told": 7}, {}]
     assert fetch(record).read_bytes() == CONTENT
+    assert [r for _, r, _ in server.requests] == [None, "bytes=1000-", "bytes=1000-"]
 
 
 def test_a_file_that_changes_between_connections(record, server):
@@ -256,11 +260,23 @@ def test_redirects(record, server, home):
     server.manner["/file.pth"] = [{"status": 302, "headers": {"Location": "file:///etc/hosts"}}]
     with pytest.raises(FetchError, match="file:///etc/hosts"):
         fetch(record_of(f"{server.url}/file.pth"))
+    server.manner["/ftp.pth"] = [{"status": 302, "headers": {"Location": "ftp://127.0.0.1:1/a"}}]
+    with pytest.raises(FetchError, match="only https, http and file"):
+        fetch(record_of(f"{server.url}/ftp.pth"))
     server.manner["/round.pth"] = [
         {"status": 302, "headers": {"Location": f"{server.url}/round.pth"}}
     ]
     with pytest.raises(FetchError, match="round.pth"):
         fetch(record_of(f"{server.url}/round.pth"))
+
+
+def test_a_redirect_from_https_to_http_needs_a_whole_hash():
+    request = urllib.request.Request("https://a.org/net.pth")
+    for sha256, message in ((SHA256[:8], "http needs a whole hash"), (SHA256, None)):
+        handler = download._Redirects(record_of(request.full_url, sha256=sha256))
+        with pytest.raises(FetchError, match=message) if message else nullcontext():
+            new = handler.redirect_request(request, io.BytesIO(), 302, "", {}, "http://a.org/n")
+    assert new.full_url == "http://a.org/n"
 
 
 @pytest.mark.parametrize(

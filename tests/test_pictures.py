@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from skdeep.features import PictureError, Pictures, Preprocessing, stream
+from skdeep.features import PictureError, Pictures, Preprocessing, loading, stream
 from skdeep.features.preprocessing import INTERPOLATIONS
 
 
@@ -271,6 +271,15 @@ def test_bombs_are_errors_and_no_warnings(size, tmp_path):
     with pytest.raises(PictureError, match=r"picture 0 \(.*large.png\)"):
         Pictures([path]).load(0)
     assert warnings.filters == before
+
+
+def test_the_limit_of_pixels_is_pillows(monkeypatch):
+    data = encoded(Image.fromarray(random_levels(10, 12)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow itself would only warn
+    with pytest.raises(PictureError, match="12 x 10 pixels; raise PIL.Image.MAX_IMAGE_PIXELS"):
+        Pictures([data]).load(0)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert Pictures([data]).load(0).shape == (10, 12, 3)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
@@ -638,6 +647,28 @@ def test_an_interrupted_stream_leaves_no_thread():
     next(batches)
     del batches
     assert not threads_of_streams()
+
+
+def test_closing_waits_for_pictures_that_are_begun_only(monkeypatch):
+    begun, go, loaded = threading.Event(), threading.Event(), []
+
+    class Slow(Pictures):
+        def load(self, i):
+            if i >= 4:
+                begun.set()
+                go.wait(60)
+            loaded.append(i)
+            return super().load(i)
+
+    shutdown = loading.ThreadPoolExecutor.shutdown
+    monkeypatch.setattr(
+        loading.ThreadPoolExecutor, "shutdown", lambda *a, **k: (go.set(), shutdown(*a, **k))
+    )
+    batches = stream(Slow(np.zeros((8, 9, 9))), SMALL, 4, 1)
+    next(batches)
+    assert begun.wait(60)
+    batches.close()
+    assert loaded == [0, 1, 2, 3, 4]
 
 
 def test_other_errors_of_a_picture_are_not_hidden():

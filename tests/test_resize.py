@@ -1,6 +1,7 @@
 """Resampling: bit for bit as Pillow does, and close to the formulas in double precision."""
 
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -214,6 +215,46 @@ def test_nothing_is_written_beside_the_picture_and_nothing_is_read_beside_it(siz
     space[2:-2, 2:-2] = -7
     assert (space == -7).all()
     assert (around[:200] == 77).all() and (around[-200:] == 77).all()
+
+
+GUARDED = """
+import ctypes
+import mmap
+import numpy as np
+from skdeep.kernels.resize import BLOCK, resize_into
+
+ones, zeros = np.ones(BLOCK, np.float32), np.zeros(BLOCK, np.float32)
+protect = ctypes.CDLL(None).mprotect
+protect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+
+
+def between_walls(shape, dtype):
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    page = mmap.PAGESIZE
+    end = page + -(-size // page) * page
+    memory = np.frombuffer(mmap.mmap(-1, end + page), np.uint8)
+    for wall in (0, end):
+        assert protect(memory.ctypes.data + wall, page, 0) == 0
+    for first in (page, end - size):
+        yield memory[first : first + size].view(dtype).reshape(shape)
+
+
+sizes = [(1, 1, 5, 4), (2, 3, 17, 1), (16, 6, 3, 30), (15, 5, 8, 8), (33, 40, 12, 16)]
+for h, w, height, width in sizes:
+    for dtype in (np.uint8, np.float32):
+        outs = between_walls((height, width, 3), np.float32)
+        for x, out in zip(between_walls((h, w, 3), dtype), outs):
+            for interpolation in ("lanczos", "nearest"):
+                window = 0, 0, height, width
+                resize_into(x, (height, width), window, interpolation, ones, zeros, out)
+print("inside")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the system has no mprotect")
+def test_nothing_is_read_or_written_outside_by_a_byte(run_python):
+    """Pictures lie between pages that must not be touched."""
+    assert "inside" in run_python(GUARDED)
 
 
 def test_threads_do_not_disturb_each_other():

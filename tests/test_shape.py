@@ -6,6 +6,7 @@ from checks import check_op, leaf, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skdeep.graph.op import topological
 from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
 from skdeep.ops import shape as ops
@@ -207,6 +208,36 @@ class TestTranspose2D:
     def test_refuses(self):
         with pytest.raises(ValueError, match="matrix"):
             ops.transpose2d(Tensor((2, 3, 4)))
+
+
+class TestTranspose:
+    @few
+    @given(st.tuples(*[st.integers(1, 20)] * 4), st.permutations(range(4)))
+    def test_any_order(self, shape, axes):
+        check_op(lambda x: ops.transpose(x, axes), [normal(*shape)], lambda x: x.transpose(axes))
+
+    @pytest.mark.parametrize("axes", [(0, 2, 1, 3), (0, 3, 1, 2), (3, 1, 0, 2), (2, 3, 0, 1)])
+    def test_many_tiles(self, axes):
+        x = normal(3, 70, 66, 33)
+        y = run(lambda t: ops.transpose(t, axes), [x], n_threads=2)
+        np.testing.assert_array_equal(y, x.transpose(axes))
+
+    def test_axes_that_stay_neighbours_move_at_once(self):
+        y = ops.transpose(Tensor((2, 3, 4, 5, 6)), (0, 3, 4, 1, 2))
+        assert y.shape == (2, 5, 6, 3, 4)
+        assert [op for op in topological([y]) if op.rows()] == [y.op.inputs[0].op]
+
+    def test_axes_of_one_element_move_for_nothing(self):
+        y = ops.transpose(Tensor((4, 1, 6, 1)), (1, 0, 3, 2))
+        assert y.op.rows() == [] and y.shape == (1, 4, 1, 6)
+
+    def test_refuses(self):
+        with pytest.raises(ValueError, match="each of the 3 axes"):
+            ops.transpose(Tensor((2, 3, 4)), (0, 1, 1))
+
+    def test_samples_stay_apart(self):
+        swap = ops.transpose(Tensor((4, 3, 5)), (0, 2, 1)).op
+        assert isinstance(swap, ops.SwapBlocks) and swap.axis == 1
 
 
 class TestGatherRows:

@@ -1,12 +1,15 @@
 """State dicts as people have them: prefixes, other heads, other libraries' names, wrong files."""
 
+import hashlib
+import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from skdeep.features import find_network, random_weights
-from skdeep.features.networks.namings import densenet_2017
+from skdeep.features.networks.namings import DENSENET_2017, TIMM_MOBILENET_V3
 from skdeep.features.networks.states import refuse_name, without_prefixes
 
 
@@ -119,9 +122,56 @@ def test_names_of_old_densenets():
         "features.denseblock1.denselayer2.conv.2.weight": 2,
         "features.norm0.bias": 3,
     }
-    assert densenet_2017(state) == {
+    assert DENSENET_2017(state) == {
         "features.denseblock1.denselayer2.norm1.weight": 1,
         "features.denseblock1.denselayer2.conv2.weight": 2,
         "features.norm0.bias": 3,
     }
-    assert densenet_2017({"features.norm0.bias": 3}) is None
+    assert DENSENET_2017({"features.norm0.bias": 3}) is None
+
+
+# -- names of timm and Hugging Face, recorded by record_names.py ---------------------------------
+
+
+def translation_digest(ours, shapes):
+    """Which of their arrays becomes which weight, as a short text."""
+    numbers = {float(k): key for k, key in enumerate(shapes)}
+    state = {
+        key: np.broadcast_to(np.float32(k), tuple(shape))
+        for k, (key, shape) in enumerate(shapes.items())
+    }
+    _, weights = find_network(ours).from_state(state)
+    # Epsilons go into the variances: rounding takes them off again.
+    pairs = [(name, numbers[float(np.rint(w.reshape(-1)[0]))]) for name, w in weights.items()]
+    assert len({theirs for _, theirs in pairs}) == len(pairs) == len(shapes)
+    return hashlib.sha256(json.dumps(sorted(pairs)).encode()).hexdigest()[:16]
+
+
+with np.load(Path(__file__).parent / "data" / "names.npz") as file:
+    NAMES = {what: [json.loads(line) for line in file[what]] for what in file}
+
+
+@pytest.mark.parametrize("what", sorted(NAMES))
+def test_names_of_other_libraries(what):
+    (ours, digest), *shapes = NAMES[what]
+    shapes = dict(shapes)
+    assert translation_digest(ours, shapes) == digest
+    # Without a head, and what is left over where a layer of another kind of block is added.
+    body = {k: s for k, s in shapes.items() if not k.startswith(("classifier", "head", "fc."))}
+    state = {key: np.broadcast_to(np.float32(0), tuple(s)) for key, s in body.items()}
+    found, _ = find_network(ours).from_state(state)
+    assert found.n_outputs is None and found.points[-1][0] == "penultimate"
+    with pytest.raises(ValueError, match="another network's file"):
+        find_network(ours).from_state({**state, "blocks.0.0.attention.weight": np.zeros(3)})
+
+
+def test_epsilon_goes_into_the_variance():
+    """timm adds 1e-5 to the variances of MobileNet V3, torchvision and its networks here 1e-3."""
+    state = {
+        "conv_stem.weight": np.zeros((16, 3, 3, 3)),
+        "bn1.running_var": np.float32([0.5, 1e-6]),
+        "bn1.running_mean": np.float32([0.5, 1e-6]),
+    }
+    renamed = TIMM_MOBILENET_V3(state)
+    np.testing.assert_allclose(renamed["features.0.1.running_var"] + 1e-3, [0.50001, 1.1e-5], 1e-4)
+    assert renamed["features.0.1.running_mean"] is state["bn1.running_mean"]

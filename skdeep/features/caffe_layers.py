@@ -1,5 +1,6 @@
 """Caffe's layer types in our operations, and their weights in our layout."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -228,8 +229,11 @@ def _batch_norm_weights(node, blobs, order):
     if len(blobs) < 3 or blobs[2].size != 1:
         raise FormatError(f"it has blobs of shapes {[b.shape for b in blobs]}, not three.")
     factor = float(blobs[2].reshape(-1)[0])
+    if not math.isfinite(factor):
+        raise FormatError(f"its statistics are sums over {factor} batches.")
     factor = 1 / factor if factor else 0.0
-    mean, var = (_ordered(blob, order) * factor for blob in blobs[:2])
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, var = (_ordered(blob, order) * factor for blob in blobs[:2])
     return {"mean": mean, "var": var, "gamma": np.ones_like(mean), "beta": np.zeros_like(mean)}
 
 

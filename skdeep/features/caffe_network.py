@@ -48,6 +48,16 @@ def from_caffe(file, input_shape=None):
         When the file holds layers that are not known, or weights that do not fit.
     ValueError
         When ``input_shape`` is not three sizes.
+
+    Examples
+    --------
+    >>> from skdeep.features import from_caffe
+    >>> from skdeep.formats import Graph, Node, WeightsFile
+    >>> nodes = [Node("TanH", "tanh1", ["data"], ["tanh1"], {"blobs": []})]
+    >>> graph = Graph(nodes, {"data": (None, 3, 8, 9)}, ["tanh1"])
+    >>> net = from_caffe(WeightsFile("caffemodel", {}, graph=graph))
+    >>> net.input_shape, net.network().probe()["tanh1"]
+    ((8, 9, 3), (8, 9, 3))
     """
     builder = _Builder(file.graph, file.tensors)
     shape = builder.input_shape() if input_shape is None else tuple(input_shape)

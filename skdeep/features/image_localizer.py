@@ -95,7 +95,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
     >>> picture = np.random.RandomState(0).randint(0, 256, (300, 400, 3), np.uint8)
     >>> localizer = ImageLocalizer("squeezenet1_1", weights="random", scales=(1.0,))
     >>> localizer.window_probabilities([picture])[0].shape
-    (4, 9, 1000)
+    (3, 9, 1000)
     """
 
     batch_size = 1  # pictures have different sizes

@@ -47,7 +47,7 @@ class Wired(Layer):
         """What ``compute`` gives; x, the activation of the layer before, is not read as such."""
         trace = current_trace()
         before = trace.path[:-1]
-        inputs = [trace.activations[".".join([*before, name])] for name in self.sources]
+        inputs = [_activation(trace, ".".join([*before, name]), x) for name in self.sources]
         if self.compute is None:
             (y,) = inputs or [x]
         elif isinstance(self.compute, Layer):
@@ -57,6 +57,15 @@ class Wired(Layer):
         for name in self.also:
             trace.activations[".".join([*before, name])] = y
         return y
+
+
+def _activation(trace, path, x):
+    """What a layer returned; in the later part of a network cut in two, what that part is given."""
+    if path not in trace.activations:
+        if trace.activations:
+            raise ValueError(f"it reads {path!r}, which is not among the layers before it")
+        trace.activations[path] = x
+    return trace.activations[path]
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,14 @@ class ImportedNetwork:
         Canonical names ("stem", "stage1" ... "pool", "penultimate", "logits") and the names of
         layers in ``Trace.activations``, from early to late.
     name : str, default=""
+
+    Examples
+    --------
+    >>> from skdeep.features import ImportedNetwork
+    >>> from skdeep.layers import Dense
+    >>> net = ImportedNetwork(lambda: [("fc", Dense(5))], {}, (8, 8, 3), (("logits", "fc"),))
+    >>> net.network().probe()["fc"]
+    (5,)
     """
 
     layers: Callable

@@ -173,6 +173,9 @@ SAME_ON_HUB = {
     ("resnet18", "V1"): ("timm/resnet18.tv_in1k",),
     ("resnet34", "V1"): ("timm/resnet34.tv_in1k",),
 }
+HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+# torchvision normalises for these networks as for all, and undoes it within the network.
+NORMALISED_BY_HALF = ("googlenet", "inception_v3")
 OF_TORCHVISION = {
     "licence": "BSD-3-Clause; weights may be bound by the terms of ImageNet (non-commercial)",
     "source": "torchvision",
@@ -183,6 +186,8 @@ BGR = {"std": (1.0, 1.0, 1.0), "scale": 1.0, "channels": "bgr"}
 def _of_torchvision(line):
     network, tag, stem, mebibytes, top1, top5, sizes = line.split()
     resize, crop = map(int, sizes.rstrip("c").split("/"))
+    interpolation = "bicubic" if sizes[-1] == "c" else "bilinear"
+    normalise = HALF if network in NORMALISED_BY_HALF else {}
     prefix = stem.rpartition("-")[2]
     return WeightsRecord(
         network,
@@ -190,7 +195,7 @@ def _of_torchvision(line):
         f"https://download.pytorch.org/models/{stem}.pth",
         sha256=next((h for h in FULL_HASHES if h.startswith(prefix)), prefix),
         size=round(float(mebibytes) * 2**20),
-        preprocessing=Preprocessing(resize, crop, "bicubic" if sizes[-1] == "c" else "bilinear"),
+        preprocessing=Preprocessing(resize, crop, interpolation, **normalise),
         labels="imagenet",
         metrics={"imagenet_top1": float(top1), "imagenet_top5": float(top5)},
         hub=SAME_ON_HUB.get((network, tag), ()),
@@ -336,7 +341,7 @@ def _published():
         size=88_200_000,
         licence="Apache-2.0",
         source="Google Research, by way of timm",
-        preprocessing=Preprocessing(248, 224, "bicubic", mean=(0.5,) * 3, std=(0.5,) * 3),
+        preprocessing=Preprocessing(248, 224, "bicubic", **HALF),
         labels="imagenet",
         naming="timm",
         hub=("timm/vit_small_patch16_224.augreg_in21k_ft_in1k",),
@@ -385,7 +390,7 @@ def find_weights(network, weights="default"):
         "default": the plain recipe, whose features suit other tasks best; another of the tags
         that :func:`list_weights` gives ("IMAGENET1K_V2" is "V2"); a local file of any format, to
         which the network's default preprocessing applies (to a file that is named as a published
-        one, that one's); or a record of your own.
+        one, that one's; to a .caffemodel that of Caffe's); or a record of your own.
 
     Returns
     -------
@@ -436,6 +441,9 @@ def _of_local_file(network, path, default):
     refuse_name(path.name)
     fitting = (r for r in WEIGHTS.values() if r.network == network and r.file == path.name)
     like = next(fitting, default)
+    if path.suffix == ".caffemodel":  # blue first, and not torchvision's levels
+        caffe = (r for r in WEIGHTS.values() if r.network == network and r.naming == "caffe")
+        like = next(caffe, like)
     if like is None:
         side = NETWORKS[network].input_shape[:2] if network in NETWORKS else (224, 224)
         like = WeightsRecord(network, "", preprocessing=Preprocessing(crop=side))

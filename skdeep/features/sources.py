@@ -17,12 +17,13 @@ from .download import fetch
 from .extraction import Extractor, digest_of
 from .labels import labels
 from .networks import NETWORKS, Architecture, find_network, random_weights
+from .onnx_network import from_onnx
 from .preprocessing import Preprocessing
 from .records import WeightsRecord, find_weights, list_weights
 
 GRAPHS = (".onnx", ".caffemodel")  # files that hold a network, not only its weights
 # By format, a function of (WeightsFile, input_shape) that gives an ImportedNetwork.
-GRAPH_READERS = {"caffemodel": from_caffe}
+GRAPH_READERS = {"caffemodel": from_caffe, "onnx": from_onnx}
 KEPT = 4  # networks whose weights stay in memory
 
 

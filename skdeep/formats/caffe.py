@@ -62,7 +62,10 @@ def read(path):
 
 
 def read_mean(path):
-    """The mean picture of a .binaryproto file.
+    """The mean picture of a .binaryproto file of Caffe.
+
+    ``tuple(read_mean(path).mean(axis=(0, 1)))`` is the mean of a
+    :class:`~skdeep.features.Preprocessing` with ``channels="bgr"``.
 
     Parameters
     ----------
@@ -77,6 +80,17 @@ def read_mean(path):
     ------
     FormatError
         When the file is damaged or does not hold one picture.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skdeep.formats import read_mean
+    >>> with tempfile.NamedTemporaryFile(suffix=".binaryproto") as file:
+    ...     size = b"\\x08\\x01\\x10\\x03\\x18\\x01\\x20\\x01"  # 1 picture, 3 channels, 1 x 1
+    ...     n = file.write(size + b"\\x2a\\x0c" + np.float32([104, 117, 123]).tobytes())
+    ...     file.flush()
+    ...     read_mean(file.name)
+    array([[[104., 117., 123.]]], dtype=float32)
     """
     try:
         array = _array(decode(map_file(path), BLOB))

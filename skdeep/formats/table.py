@@ -1,9 +1,9 @@
 """Every format with what recognises it and what reads it."""
 
-from . import caffe, keras, npz, overfeat, safetensors, torch_file
+from . import caffe, keras, npz, onnx, overfeat, safetensors, torch_file
 from .base import FormatError
 from .file import check_file
-from .recognise import is_caffemodel
+from .recognise import is_caffemodel, is_onnx
 
 __all__ = ["read_weights", "sniff"]
 
@@ -17,6 +17,7 @@ FORMATS = {
     "keras": (keras.recognise, keras.read),
     "overfeat": (overfeat.recognise, overfeat.read),
     "caffemodel": (is_caffemodel, caffe.read),
+    "onnx": (is_onnx, onnx.read),
 }
 START = 512  # bytes that recognise sees: the magic of a tar archive is at 257
 # What is often taken for weights: what it is, and what to do.

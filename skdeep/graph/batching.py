@@ -15,13 +15,13 @@ from .passes import static_tensors
 CACHE = 2**20  # bytes of the second-level cache that is reckoned with
 # Operations each sample of whose result depends on that sample of the inputs alone.
 PER_SAMPLE = {
-    "Absolute", "Attention", "AveragePool2D", "AveragePool2DBfloat16", "BatchNorm",
+    "Absolute", "Attention", "AveragePool2D", "AveragePool2DBfloat16", "BatchMatMul", "BatchNorm",
     "Clip", "Conv2D", "Conv2DBfloat16", "Copy", "Dense", "DenseBfloat16", "DepthwiseConv2D",
     "DepthwiseConv2DBfloat16", "Elu", "Erf", "Exp", "Gelu", "Hardsigmoid", "Hardswish", "LayerNorm",
     "LeakyRelu", "LocalResponseNorm", "LogSoftmax", "MaxPool2D", "MaxPool2DBfloat16", "Mish",
     "Narrow", "Negative", "Pad2D", "PadAxis", "QuickGelu", "Relu", "Reshape", "Selu",
     "ShuffleChannels", "Sigmoid", "Silu", "SliceAxis", "Softmax", "Softplus", "Sqrt", "Square",
-    "Tanh", "Widen",
+    "SwapBlocks", "Tanh", "Widen",
 }  # fmt: skip
 ALIGNED = {
     "Add",

@@ -114,7 +114,7 @@ def split_static(outputs):
     -------
     outputs : list of Tensor
         The graph with every static tensor that data-dependent operations read replaced by a leaf
-        in the memory "static".
+        in the memory "static": it needs the parameters themselves no more.
     static : dict of Tensor to (str, int)
         The static tensors to compute beforehand, and their places, as ``compile_program`` pins.
     size : int
@@ -126,9 +126,9 @@ def split_static(outputs):
     places, leaves, offset = {}, {}, 0
     for op in order:
         for t in op.inputs:
-            if id(t) in static and t.op is not None and id(t) not in leaves:
+            if id(t) in static and id(t) not in leaves and (t.op is not None or _reads(op, t)):
                 source = t
-                if t.op.shares():
+                if t.op is None or t.op.shares():
                     source = OPS["Copy"](t).output
                 places[source] = ("static", offset)
                 leaves[id(t)] = Tensor(t.shape, t.dtype, role="static", offset=offset)
@@ -139,6 +139,11 @@ def split_static(outputs):
         if any(a is not b for a, b in zip(inputs, op.inputs)):
             new.update((id(t), r) for t, r in zip(op.outputs, op.rebuild(inputs).outputs))
     return [new.get(id(t), t) for t in outputs], places, offset
+
+
+def _reads(op, t):
+    """Whether an operation computes with an input; weights that are packed it only knows of."""
+    return any(x is t for row in op.rows() for x in row.operands)
 
 
 def fold_batch_norm(op, inputs, uses):

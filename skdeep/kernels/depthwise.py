@@ -307,7 +307,7 @@ def tile_pixels(done, count, long, short):
 
 @inline
 def window_range(width, pad, stride, outputs, size):
-    """First and end of the outputs that see half a kernel outside of the image at most, per side."""
+    """First and end of the outputs that see at most half a kernel outside, each side."""
     half = width // 2
     first = max(0, (pad - half + stride - 1) // stride)
     return first, max(first, min(outputs, (size + half - width + pad) // stride + 1))

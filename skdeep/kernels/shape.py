@@ -209,13 +209,18 @@ def shuffle_channels_twin(f, i, p):
 
 @kernel
 def transpose(p, tile):
-    """y[j, i] = x[i, j]. p = [x, y, rows of x, columns of x, columns per tile]."""
+    """y[k, j, i] = x[k, i, j] for matrices k.
+
+    p = [x, y, rows of x, columns of x, columns per tile, tiles per matrix, matrices].
+    """
     rows, columns = p[2], p[3]
+    matrix, part = tile // p[5], tile % p[5]
+    x, y = p[0] + 4 * matrix * rows * columns, p[1] + 4 * matrix * rows * columns
     edge = scratch(8 * 16 * 16)
     flipped = edge + 4 * 16 * 16
-    for j in range(tile * p[4], min(columns, (tile + 1) * p[4]), WIDTH):
+    for j in range(part * p[4], min(columns, (part + 1) * p[4]), WIDTH):
         for i in range(0, rows, WIDTH):
-            source, target = p[0] + 4 * (i * columns + j), p[1] + 4 * (j * rows + i)
+            source, target = x + 4 * (i * columns + j), y + 4 * (j * rows + i)
             height, width = min(WIDTH, rows - i), min(WIDTH, columns - j)
             if height == WIDTH and width == WIDTH:
                 transpose_square(source, 4 * columns, target, 4 * rows)
@@ -227,9 +232,31 @@ def transpose(p, tile):
                     store_n(target + 4 * k * rows, load(flipped + 4 * k * WIDTH), height)
 
 
-@cuda_twin(transpose, items=lambda p: p[2] * p[3])
+@cuda_twin(transpose, items=lambda p: p[2] * p[3] * p[6])
 def transpose_twin(f, i, p):
     """One thread per element."""
-    at, rows = cuda.grid(1), p[2]
-    if at < rows * p[3]:
-        i[p[1] // 4 + at] = i[p[0] // 4 + (at % rows) * p[3] + at // rows]
+    at, rows, size = cuda.grid(1), p[2], p[2] * p[3]
+    if at < size * p[6]:
+        first, inside = at // size * size, at % size
+        i[p[1] // 4 + at] = i[p[0] // 4 + first + (inside % rows) * p[3] + inside // rows]
+
+
+@kernel
+def swap_blocks(p, tile):
+    """y[a, c, b, :] = x[a, b, c, :]. p = [x, y, size b, size c, run, rows of y, rows per tile]."""
+    b, c, run = p[2], p[3], p[4]
+    for row in range(tile * p[6], min(p[5], (tile + 1) * p[6])):
+        outer, inside = row // (b * c), row % (b * c)
+        source = (outer * b + inside % b) * c + inside // b
+        copy_run(p[0] + 4 * source * run, p[1] + 4 * row * run, run)
+
+
+@cuda_twin(swap_blocks, items=lambda p: p[4] * p[5])
+def swap_blocks_twin(f, i, p):
+    """One thread per element."""
+    at, b, c, run = cuda.grid(1), p[2], p[3], p[4]
+    if at < run * p[5]:
+        row = at // run
+        outer, inside = row // (b * c), row % (b * c)
+        source = (outer * b + inside % b) * c + inside // b
+        i[p[1] // 4 + at] = i[p[0] // 4 + source * run + at % run]

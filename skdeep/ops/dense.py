@@ -5,12 +5,12 @@ from importlib import import_module
 from typing import NamedTuple
 
 from ..graph.op import OPS, Op, Row, register
-from ..kernels.dense import dense_rows, dense_weights
+from ..kernels.dense import dense_rows, dense_weights, matrix_pairs
 from ..kernels.gemm import ROWS_OF
 from ..kernels.panels import pack_panels, pack_transposed, panel_count, panel_floats
 from .geometry import wanted_tiles
 
-__all__ = ["dense", "matmul"]
+__all__ = ["batch_matmul", "dense", "matmul"]
 
 FOLLOWING = {None: 0, "gelu": 1, "quick_gelu": 2}  # what the kernel can compute at the end
 RATE = 150.0  # rough floating-point operations per ns of one core
@@ -241,3 +241,66 @@ def matmul(x, w):
            [34.]], dtype=float32)
     """
     return dense(x, w)
+
+
+@register
+class BatchMatMul(Op):
+    """See :func:`batch_matmul`."""
+
+    def infer(self):
+        x, y = self.inputs
+        return [(x.shape[0], x.shape[1], y.shape[2])]
+
+    def gradient(self, dy):
+        x, y = self.inputs
+        turn = import_module("skdeep.ops.shape").transpose
+        return [
+            batch_matmul(dy, turn(y, (0, 2, 1))),
+            batch_matmul(turn(x, (0, 2, 1)), dy),
+        ]
+
+    def rows(self):
+        x, y = self.inputs
+        pairs, m, k = x.shape
+        n = y.shape[2]
+        work = 4 * pairs * m * k * n / RATE
+        parts = max(1, min(math.ceil(m / 16), math.ceil(wanted_tiles(work) / pairs)))
+        block = math.ceil(m / parts / 4) * 4
+        parts = math.ceil(m / block)
+        operands = [x, y, self.output, m, k, n, block, parts, pairs]
+        return [Row(matrix_pairs.name, operands, parts * pairs, work)]
+
+
+def batch_matmul(x, y):
+    """Products of pairs of matrices, ``x[b] @ y[b]``.
+
+    Parameters
+    ----------
+    x : float32 Tensor of shape (b, m, k)
+    y : float32 Tensor of shape (b, k, n)
+        Weights are faster with :func:`matmul`, which packs them once.
+
+    Returns
+    -------
+    float32 Tensor of shape (b, m, n)
+
+    Raises
+    ------
+    ValueError
+        When the shapes do not fit, or a size is zero.
+
+    Examples
+    --------
+    >>> from skdeep import graph, ops
+    >>> x, y = graph.Tensor((1, 1, 2)), graph.Tensor((1, 2, 1))
+    >>> feeds = {x: [[[1.0, 2.0]]], y: [[[10.0], [1.0]]]}
+    >>> graph.program.evaluate([ops.batch_matmul(x, y)], feeds)[0]
+    array([[[12.]]], dtype=float32)
+    """
+    fits = x.ndim == y.ndim == 3 and x.shape[0] == y.shape[0] and x.shape[2] == y.shape[1]
+    if not fits or 0 in (*x.shape, *y.shape) or not x.dtype == y.dtype == "float32":
+        raise ValueError(
+            f"batch_matmul needs float32 matrices (b, m, k) and (b, k, n), none empty; got {x} "
+            f"and {y}."
+        )
+    return BatchMatMul(x, y).output

@@ -127,7 +127,6 @@ class Predictor:
         registers[:, 1] = data.n
         registers = self.device.upload(registers)
         shared = {
-            **self.weights.memories,
             **data.upload(self.device),
             **{f"out{k}": out for k, out in enumerate(outputs)},
             "static": self.static,

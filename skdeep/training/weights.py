@@ -24,8 +24,9 @@ class Weights:
     Parameters
     ----------
     device : CPU or CUDA
-    memories : dict of str to memory
-        "parameter" and "state" on the device.
+    memories : dict of str to memory, or callable
+        "parameter" and "state" on the device. A function that gives them is called when something
+        is derived, and what it gives is not kept: the weights cannot change then.
     """
 
     def __init__(self, device, memories):
@@ -47,8 +48,9 @@ class Weights:
         key = program.fingerprint()
         with self._lock:
             if key not in self._derived:
+                passing = callable(self.memories)
                 memories = {
-                    **self.memories,
+                    **(self.memories() if passing else self.memories),
                     "static": self.device.zeros(size),
                     "constants": self.device.upload(program.constants),
                     "arena": self.device.empty(program.arena_size),
@@ -56,7 +58,10 @@ class Weights:
                 addresses = {role: self.device.address(m) for role, m in memories.items()}
                 table = program.bind(self.device, addresses)
                 self._run(table)
-                self._derived[key] = memories["static"], table, memories
+                static = memories["static"]
+                self._derived[key] = (
+                    (static, table[:0], {}) if passing else (static, table, memories)
+                )
             return self._derived[key][0]
 
     def refresh(self):

@@ -154,6 +154,7 @@ def dense(feed):
     packed = PackDense(w).output
     return [
         *_gradients(feed, ops.dense(x, w, b), x, w, b),
+        ops.batch_matmul(feed.normal(2, 3, 5), feed.normal(2, 5, 4)),
         DenseOp(x, w, packed, b, residual, low=0.0, high=1.0).output,
         DenseOp(x, w, packed, None, residual).output,
         DenseGradX(dy, w, PackDenseT(w).output, mask).output,
@@ -171,6 +172,8 @@ def moving(feed):
         ops.pad2d(images, (1, 0, 2, 1), value=3.0),
         *_gradients(feed, ops.pad2d(images, (0, 1, 1, 0)), images),
         ops.transpose2d(x),
+        ops.transpose(images, (0, 3, 1, 2)),
+        ops.transpose(images, (0, 2, 1, 3)),
         ops.shuffle_channels(ops.transpose2d(x), 3),
         ops.gather_rows(x, index),
         ops.gather_rows(numbers, index),

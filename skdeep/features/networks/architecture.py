@@ -334,7 +334,8 @@ def find_network(name):
         "mobilenet_v3_small" (large), "regnet_y_400mf" (1_6gf), "resnet18" (34, 50, 101, 152),
         "resnext50_32x4d", "shufflenet_v2_x0_5" (x1_0), "squeezenet1_0" (1_1), "vgg11" (13, 16, 19)
         or "vgg11_bn" and so on, with batch norm, "vit_b_16", "wide_resnet50_2"; and "vit_s_16",
-        "dinov2_vits14" (vitb14), "clip_vit_b_32".
+        "dinov2_vits14" (vitb14), "clip_vit_b_32"; of Caffe: "bvlc_alexnet", "bvlc_googlenet",
+        "caffenet"; and "overfeat_small" (large).
 
     Returns
     -------

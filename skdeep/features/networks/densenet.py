@@ -11,7 +11,7 @@ from ...layers import (
     Sequential,
 )
 from .architecture import register
-from .namings import densenet_2017
+from .namings import DENSENET_2017
 
 GROWTH = 32  # channels that a layer adds
 
@@ -81,5 +81,5 @@ for name, counts in (
             ("logits", "classifier"),
         ),
         renames=((".new.", "."),),
-        namings=(densenet_2017,),
+        namings=(DENSENET_2017,),
     )

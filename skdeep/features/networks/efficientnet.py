@@ -5,6 +5,7 @@ from math import ceil
 from ...layers import Dense, Dropout, GlobalAveragePool2D, Sequential, SqueezeExcite
 from .architecture import register
 from .blocks import conv_norm, numbered, residual_where_it_fits, rounded
+from .namings import TIMM_EFFICIENTNET
 
 # Expansion, kernel size, stride of the first block, filters and blocks of B0.
 STAGES = (
@@ -74,4 +75,5 @@ for name, width, depth, dropout, size in (
             ("logits", "classifier.1"),
         ),
         input_shape=(size, size, 3),
+        namings=(TIMM_EFFICIENTNET,),
     )

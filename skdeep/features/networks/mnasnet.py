@@ -3,6 +3,7 @@
 from ...layers import BatchNorm, Conv2D, Dense, Dropout, GlobalAveragePool2D, Sequential
 from .architecture import register
 from .blocks import numbered, residual_where_it_fits, rounded
+from .namings import TIMM_MNASNET
 
 # Expansion, kernel size, stride of the first block, filters, blocks.
 STAGES = (
@@ -68,4 +69,5 @@ for name, width in (("mnasnet0_5", 0.5), ("mnasnet1_0", 1.0)):
             ("logits", "classifier.1"),
         ),
         renames=((".block.", ".layers."),),
+        namings=(TIMM_MNASNET,),
     )

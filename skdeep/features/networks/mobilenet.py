@@ -11,6 +11,7 @@ from ...layers import (
 )
 from .architecture import register
 from .blocks import conv_norm, numbered, residual_where_it_fits, rounded
+from .namings import TIMM_MOBILENET_V2, TIMM_MOBILENET_V3
 
 # Expansion, filters, blocks, and stride of the first of them.
 STAGES = (
@@ -65,6 +66,7 @@ register(
         ("penultimate", "avgpool"),
         ("logits", "classifier.1"),
     ),
+    namings=(TIMM_MOBILENET_V2,),
 )
 
 # Kernel size, channels in the middle, filters, squeeze-and-excitation, activation, stride.
@@ -149,4 +151,5 @@ for name, blocks, hidden, stages in (
             ("penultimate", "classifier.0"),
             ("logits", "classifier.3"),
         ),
+        namings=(TIMM_MOBILENET_V3,),
     )

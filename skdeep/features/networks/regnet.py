@@ -3,6 +3,7 @@
 from ...layers import Dense, GlobalAveragePool2D, Residual, Sequential, SqueezeExcite
 from .architecture import register
 from .blocks import conv_norm
+from .namings import HUGGING_FACE_REGNET, TIMM_REGNET
 
 
 def block(channels, filters, group_width, stride):
@@ -55,4 +56,5 @@ for name, counts, filters, group_width in (
             ("logits", "fc"),
         ),
         renames=((".shortcut.", ".proj."),),
+        namings=(TIMM_REGNET, HUGGING_FACE_REGNET),
     )

@@ -15,6 +15,7 @@ from ...layers import (
     Sequential,
 )
 from .architecture import register
+from .namings import HUGGING_FACE_RESNET
 
 
 def basic(filters, stride, shortcut):
@@ -106,4 +107,5 @@ for name, block, first, counts, paper in (
             ("logits", "fc"),
         ),
         renames=((".shortcut.", ".downsample."),),
+        namings=(HUGGING_FACE_RESNET,),
     )

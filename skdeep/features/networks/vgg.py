@@ -3,6 +3,7 @@
 from ...layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Sequential
 from .architecture import register
 from .caffe_names import CaffeNaming
+from .namings import TIMM_VGG
 
 FILTERS = (64, 128, 256, 512, 512)
 
@@ -77,5 +78,5 @@ for name, counts in {
             "recognition, 2015",
             points=points(counts, batch_norm),
             flattened=(("classifier.0", (512, 7, 7)),),
-            namings=() if batch_norm else (CaffeNaming(caffe_names(counts)),),
+            namings=((TIMM_VGG,) if batch_norm else (TIMM_VGG, CaffeNaming(caffe_names(counts)))),
         )
