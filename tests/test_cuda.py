@@ -32,6 +32,7 @@ CPU_ONLY = {
     "local_response_norm",
     "normalization",
     "pool",
+    "resize",
     "sparse",
     "winograd",
 }
