@@ -10,6 +10,7 @@ from test_networks import assert_near, computed
 
 from skdeep.features import find_network, random_weights
 from skdeep.features.caffe_network import from_caffe
+from skdeep.features.networks.caffe_names import CaffeNaming
 from skdeep.formats import FormatError, read_weights, sniff
 from skdeep.formats.overfeat import LARGE, SMALL, read, size_of
 
@@ -185,7 +186,8 @@ def test_names_of_weights(name, old):
     """Every weight has a place, of the right size, in old files with four axes everywhere."""
     architecture = find_network(name)
     expected, state = {}, {}
-    theirs = {ours: caffe for caffe, ours in architecture.namings[0].renames}
+    naming = next(n for n in architecture.namings if isinstance(n, CaffeNaming))
+    theirs = {ours: caffe for caffe, ours in naming.renames}
     for spec in architecture.network().parameters:
         layer, _, part = spec.name.rpartition(".")
         shape = spec.shape[::-1] if len(spec.shape) < 4 else [spec.shape[k] for k in (3, 2, 0, 1)]

@@ -193,7 +193,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         list of list of (class, probability)
             One list per picture, the most probable first.
         """
-        p, classes = self.predict_proba(X), self.classes_
+        p, classes = self.predict_proba(X), self.classes_.tolist()
         if not 1 <= k <= len(classes):
             raise ValueError(f"k={k!r} must be between 1 and {len(classes)}.")
         order = np.argsort(-p, axis=1, kind="stable")[:, :k]
