@@ -237,6 +237,51 @@ def test_a_pickle_has_no_weights_and_knows_them_again(tiny, state, pictures, fil
     assert pickle.loads(text).set_params(weights=file).transform(pictures).shape == before.shape
 
 
+@pytest.fixture
+def replaceable(file, state, tmp_path):
+    """A weights file, and a function that puts another one in its place."""
+    path = tmp_path / "replaceable.npz"
+    path.write_bytes(file.read_bytes())
+    other = {k: np.ascontiguousarray(v) * np.float32(1.5) for k, v in state.items()}
+    return path, lambda: write_weights(path, other)
+
+
+def test_a_replaced_file_never_gives_wrong_features(tiny, pictures, replaceable, tmp_path):
+    path, replace = replaceable
+    features = tiny(weights=path, cache=tmp_path / "cache").fit()
+    before = clone(features).set_params(cache=None).fit_transform(pictures)
+    features._load().run(np.zeros((1, 16, 16, 3), np.float32), ("avgpool",), "auto",
+                         device=features._device(), n_threads=1, **features._options())  # fmt: skip
+    replace()
+    with pytest.raises(ValueError, match=r"replaceable\.npz was changed or removed while"):
+        features.transform(pictures)
+    after = features.fit().transform(pictures)
+    assert not np.allclose(after, before)
+    assert np.array_equal(tiny(weights=path).transform(pictures), after)
+
+
+def test_a_file_that_was_removed(tiny, pictures, replaceable):
+    path, _ = replaceable
+    features = tiny(weights=path).fit()
+    path.unlink()
+    before = features.transform(pictures)
+    with pytest.raises(ValueError, match="was changed or removed while it was in use; fit again"):
+        features.set_params(layer="stem").transform(pictures)
+    with pytest.raises(ValueError, match="no file of that name"):
+        clone(features).fit()
+    text = pickle.dumps(features.set_params(layer="pool"))
+    path.write_bytes(tiny().weights.read_bytes())
+    with pytest.raises(ValueError, match="not those that this ImageFeatures was fitted with"):
+        pickle.loads(text).transform(pictures)
+    assert np.array_equal(pickle.loads(text).fit().transform(pictures), before)
+
+
+def test_it_names_features_and_fills_tables_without_fit(tiny, pictures):
+    pytest.importorskip("pandas")
+    assert tiny("stem").get_feature_names_out()[-1] == "stem_7"
+    assert tiny().set_output(transform="pandas").transform(pictures).columns[0] == "pool_0"
+
+
 def test_weights_are_loaded_once_for_all_clones(tiny, monkeypatch):
     calls = []
     monkeypatch.setattr(
@@ -370,6 +415,7 @@ def test_scikit_learn_accepts_it(cls, check):
         ({"on_error": "ignore"}, "on_error='ignore' must be"),
         ({"model": "resnet19"}, "no network is named 'resnet19'"),
         ({"model": 3}, "model=3 must be"),
+        ({"model": "no.onnx", "weights": "default"}, "there is no file 'no.onnx'"),
         ({"preprocessing": "none"}, "preprocessing='none' must be a Preprocessing"),
         ({"preprocessing": "auto"}, "tiny does not tell how its pictures are prepared"),
         ({"device": "tpu"}, "device='tpu' is unknown"),

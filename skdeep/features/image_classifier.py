@@ -86,6 +86,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         -------
         self
         """
+        self._forget()
         self._head()
         return self
 

@@ -8,7 +8,6 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from .._config import get_config
 from ..estimators.base import make_device
@@ -42,11 +41,16 @@ class PretrainedMixin:
             if fitted == wanted and digest != extractor.digest:
                 raise ValueError(
                     f"the weights of {extractor.name} are not those that this "
-                    f"{type(self).__name__} was fitted with (hash {extractor.digest[:16]}, "
-                    f"expected {digest[:16]}); fit it again, or put the old file back."
+                    f"{type(self).__name__} was fitted with; fit it again, or put the old file "
+                    "back."
                 )
             self._loaded = wanted, extractor
         return extractor
+
+    def _forget(self):
+        """Look for the network and its weights anew when they are needed next."""
+        for name in ("_loaded", "_fitted_with"):
+            vars(self).pop(name, None)
 
     def _check(self):
         for name in ("batch_size", "n_threads"):
@@ -84,7 +88,7 @@ class PretrainedMixin:
         with closing(batches):
             for rows, batch, errors in batches:
                 if errors and self.on_error == "raise":
-                    raise next(iter(errors.values()))
+                    raise errors[min(errors)]
                 failed |= errors
                 good = np.array([k not in errors for k in rows.tolist()])
                 if good.any():
@@ -102,7 +106,7 @@ class PretrainedMixin:
 
     def _warn(self, failed, n):
         if failed:
-            some = "; ".join(map(str, list(failed.values())[:SHOWN]))
+            some = "; ".join(str(failed[k]) for k in sorted(failed)[:SHOWN])
             more = f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
             warnings.warn(
                 f"{len(failed)} of {n} pictures could not be used and give NaN: {some}{more}",
@@ -113,7 +117,11 @@ class PretrainedMixin:
         state = super().__getstate__().copy()
         loaded = state.pop("_loaded", None)
         if loaded is not None:
-            state["_fitted_with"] = loaded[0], loaded[1].digest
+            try:
+                digest = loaded[1].digest
+            except ValueError:  # the file is gone, and the pickle will ask for a fit
+                digest = None
+            state["_fitted_with"] = loaded[0], digest
         return state
 
     def __sklearn_tags__(self):
@@ -232,6 +240,7 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
             names = getattr(X, "columns", None)
             if names is not None:
                 self.feature_names_in_ = np.asarray(names, dtype=object)
+        self._forget()
         extractor, layers = self._prepare()
         self.layers_ = extractor.layers
         self.preprocessing_ = extractor.preprocessing
@@ -347,7 +356,6 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of str
         """
-        check_is_fitted(self, "n_features_out_")
         extractor, layers = self._prepare()
         wanted = [self.layer] if isinstance(self.layer, str) else self.layer
         sizes = self._sizes(extractor, layers)

@@ -95,7 +95,7 @@ class ImageLoader(PretrainedMixin, TransformerMixin, BaseEstimator):
         with closing(stream(pictures, recipe, self.batch_size, self._threads())) as batches:
             for rows, batch, errors in batches:
                 if errors and self.on_error == "raise":
-                    raise next(iter(errors.values()))
+                    raise errors[min(errors)]
                 failed |= errors
                 out[rows] = batch
         for k in failed:

@@ -140,6 +140,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         -------
         self
         """
+        self._forget()
         self._wanted()
         self._window()
         return self
