@@ -299,6 +299,20 @@ def test_weights_are_loaded_once_for_all_clones(tiny, monkeypatch):
     assert len(calls) == 1
 
 
+def test_a_search_over_layers_keeps_few_packed_weights(tiny, pictures):
+    layers, alone = ["conv1", "block.conv", "block", "down", "avgpool", "fc"], []
+    for layer in layers:
+        sources.clear_loaded()
+        one = tiny(layer)
+        one.transform(pictures[:2])
+        alone.append(one._load()._weights_on(one._device()).derived_bytes)
+    features = tiny().fit()
+    for layer in layers:
+        features.set_params(layer=layer).transform(pictures[:2])
+    derived = features._load()._weights_on(features._device())
+    assert 0 < derived.derived_bytes <= sum(sorted(alone)[-3:])
+
+
 def test_threads_may_share_a_transformer(tiny, pictures):
     features = tiny().fit()
     expected = features.transform(pictures)
@@ -596,6 +610,15 @@ def test_places_are_where_a_class_is(state, tmp_path):
     assert nothing == []
     with pytest.raises(ValueError, match=r"classes=\['cat'\] are not among the 5"):
         ImageLocalizer(TINY, ["cat"], weights=path, preprocessing=recipe).fit()
+
+
+def test_pictures_of_many_sizes(file):
+    """One size after another, twice: more than are kept."""
+    localizer = ImageLocalizer(TINY, weights=file, preprocessing=RECIPE, scales=(1.0,))
+    pictures = [np.full((20, 20 + 2 * k, 3), 10 * k, np.uint8) for k in range(12)]
+    first, again = (localizer.window_probabilities(pictures) for _ in range(2))
+    assert [p.shape[1] for p in first] == [(10 + k) // 2 - 3 for k in range(12)]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again))
 
 
 def test_overlapping_places_of_a_class_become_one():
