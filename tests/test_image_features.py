@@ -647,6 +647,60 @@ def test_a_trunk_starts_from_its_weights_and_keeps_what_it_should(file, weights,
     assert np.array_equal(again.predict(X), net.predict(X))
 
 
+def test_a_trained_trunk_needs_its_file_no_more(file, pictures, replaceable):
+    path, _ = replaceable
+    X = ImageLoader(TINY, path, preprocessing=RECIPE).fit_transform(pictures)
+    y = np.arange(24) % 2
+    net = NeuralNetClassifier(network(TINY, path, trainable_from="stage1"), max_epochs=1).fit(X, y)
+    text, expected = pickle.dumps(net), net.predict_proba(X)
+    path.unlink()
+    sources.clear_loaded()
+    assert np.array_equal(pickle.loads(text).predict_proba(X), expected)
+    assert net.transform(X).shape == (24, 12)
+    with pytest.raises(ValueError, match="no file of that name"):
+        clone(net).fit(X, y)
+
+
+def test_arrays_start_a_trunk_and_are_read_once(state, weights, pictures, monkeypatch):
+    calls = []
+    load = sources.KnownNetwork.load
+    monkeypatch.setattr(
+        sources.KnownNetwork, "load", lambda self, shape: calls.append(1) or load(self, shape)
+    )
+    X = ImageLoader(TINY, state, preprocessing=RECIPE).fit_transform(pictures)
+    net = NeuralNetClassifier(network(TINY, state), max_epochs=1).fit(X, np.arange(24) % 2)
+    assert len(calls) == 1
+    assert np.array_equal(net.weights_["trunk.conv1.W"], weights["conv1.W"])
+
+
+@pytest.mark.parametrize(
+    ("part", "trained"),
+    [
+        ("stem", {"conv1", "block.conv", "block.bn"}),
+        ("stage1", {"block.conv", "block.bn"}),
+        ("block", {"block.conv", "block.bn"}),
+        ("stage2", set()),
+        ("logits", set()),
+    ],
+)
+def test_a_canonical_part_is_trained_from_its_first_layer(file, weights, pictures, part, trained):
+    X = ImageLoader(TINY, file, preprocessing=RECIPE).fit_transform(pictures)
+    layers = network(TINY, file, trainable_from=part)
+    net = NeuralNetClassifier(layers, max_epochs=1, random_state=0).fit(X, np.arange(24) % 2)
+    kept = {k.removeprefix("trunk."): v for k, v in net.weights_.items() if k.startswith("trunk")}
+    changed = {k.rpartition(".")[0] for k, v in kept.items() if not np.array_equal(v, weights[k])}
+    assert changed == trained
+
+
+def test_parts_of_every_network_follow_one_another():
+    for name, architecture in NETWORKS.items():
+        loaded = sources.Loaded(
+            name, architecture.layers, architecture.input_shape, {}, architecture.points, None
+        )
+        before = [len(loaded.before(word)) for word, _ in architecture.points]
+        assert before[0] == 0 and before == sorted(before), name
+
+
 def test_network_gives_layers_for_a_search(pictures, file):
     y = np.arange(24) % 2
     pipe = make_pipeline(

@@ -56,14 +56,20 @@ class Loaded:
         return dict(self.points).get(name, name)
 
     def before(self, name):
-        """Paths of the layers that run before one, or of all for None."""
+        """Paths of the layers that run before one, or before a canonical part, or of all for None.
+
+        A part begins after the last layer of the part before it.
+        """
         paths = list(Network(self.layers(), self.input_shape).probe())
         if name is None:
             return paths
-        wanted = self.layer(name)
-        inside = [k for k, p in enumerate(paths) if p == wanted or p.startswith(f"{wanted}.")]
+        words = [word for word, _ in self.points]
+        if name in words:
+            earlier = [p for _, p in self.points[: words.index(name)] if p != self.layer(name)]
+            return paths[: paths.index(earlier[-1]) + 1] if earlier else []
+        inside = [k for k, p in enumerate(paths) if p == name or p.startswith(f"{name}.")]
         if not inside:
-            raise ValueError(f"{name!r} is no layer of {self.name}, which has {paths}.")
+            raise ValueError(f"{name!r} is no layer of {self.name}, which has {words} and {paths}.")
         return paths[: inside[0]]
 
 
