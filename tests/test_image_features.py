@@ -531,8 +531,35 @@ def test_the_head_classifies(file, weights, pictures):
     assert np.array_equal(
         pickle.loads(pickle.dumps(classifier)).predict(pictures), classifier.predict(pictures)
     )
-    with pytest.raises(ValueError, match="k=9 must be between 1 and 5"):
-        classifier.predict_top(pictures, 9)
+    for k in (9, 2.5):
+        with pytest.raises(ValueError, match=rf"k={k} must be an integer between 1 and 5"):
+            classifier.predict_top(pictures, k)
+
+
+@pytest.mark.parametrize("crops", [1, 10])
+def test_pictures_that_cannot_be_read_have_no_class(file, pictures, crops):
+    classifier = ImageClassifier(TINY, file, preprocessing=RECIPE, crops=crops, on_error="nan")
+    X = [b"no picture", pictures[0], b"neither"]
+    with pytest.warns(UserWarning, match="2 of 3 pictures .* picture 0 .* picture 2"):
+        p = classifier.predict_proba(X)
+    assert np.isnan(p).all(axis=1).tolist() == [True, False, True]
+    np.testing.assert_allclose(p[1].sum(), 1, rtol=1e-5)
+    with pytest.warns(UserWarning):
+        assert [len(top) for top in classifier.predict_top(X, k=2)] == [0, 2, 0]
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"pictures \[0, 2\] have no"):
+        classifier.predict(X)
+    assert classifier.predict_proba([]).shape == (0, 5)
+    squash = Preprocessing(resize=(16, 16), crop=None)
+    if crops == 10:
+        with pytest.raises(ValueError, match="crops=10 needs a Preprocessing with a crop"):
+            classifier.set_params(preprocessing=squash).predict_proba(pictures)
+
+
+def test_ten_crops_of_a_network_that_is_very_sure(state, pictures):
+    """Probabilities below the smallest float32 have logarithms all the same."""
+    sure = {k: v * (1e4 if k.startswith("fc") else 1) for k, v in state.items()}
+    scores = ImageClassifier(TINY, sure, preprocessing=RECIPE, crops=10).decision_function(pictures)
+    assert np.isfinite(scores).all() and scores.min() < -200
 
 
 def test_ten_crops_are_averaged(file, pictures):
@@ -589,13 +616,7 @@ def test_a_window_of_its_own_size_is_classified_as_the_picture(file, weights):
 
 
 def test_places_are_where_a_class_is(state, tmp_path):
-    """Weights made by hand: class 1 is red, class 0 is everything else."""
-    made = {k: np.zeros_like(v) for k, v in state.items()}
-    made["conv1.weight"][0, 0, 1, 1], made["conv1.weight"][0, 1, 1, 1] = 1, -1  # red minus green
-    made["block.conv.weight"][0, 0, 1, 1] = 1
-    made["block.bn.running_var"][:] = 1
-    made["block.bn.weight"][:] = 1
-    made["fc.weight"][1, 0], made["fc.bias"][1] = 20, -12
+    made = red_state(state)
     path = tmp_path / "red.npz"
     write_weights(path, made)
     picture = np.full((64, 96, 3), 128, np.uint8)
@@ -610,6 +631,66 @@ def test_places_are_where_a_class_is(state, tmp_path):
     assert nothing == []
     with pytest.raises(ValueError, match=r"classes=\['cat'\] are not among the 5"):
         ImageLocalizer(TINY, ["cat"], weights=path, preprocessing=recipe).fit()
+
+
+def red_state(state):
+    """Weights made by hand: class 1 is red, class 0 is everything else."""
+    made = {k: np.zeros_like(v) for k, v in state.items()}
+    made["conv1.weight"][0, 0, 1, 1], made["conv1.weight"][0, 1, 1, 1] = 1, -1  # red minus green
+    made["block.conv.weight"][0, 0, 1, 1] = 1
+    made["block.bn.running_var"][:] = 1
+    made["block.bn.weight"][:] = 1
+    made["fc.weight"][1, 0], made["fc.bias"][1] = 20, -12
+    return made
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.4, 2.5])
+@pytest.mark.parametrize(
+    ("shape", "resize"), [((64, 99), 64), ((131, 64), 66), ((131, 64), (50, 70)), ((70, 81), None)]
+)
+def test_boxes_are_the_windows_that_the_network_saw(state, shape, resize, scale):
+    """A window has the probabilities of its box cut out, for a network that looks at pixels."""
+    recipe = Preprocessing(resize, 16, mean=(0, 0, 0), std=(1, 1, 1))
+    made = red_state(state)
+    localizer = ImageLocalizer(TINY, [1], weights=made, preprocessing=recipe, scales=(scale,))
+    shorter = resize or 0 if not isinstance(resize, tuple) else min(resize)
+    ratio = scale * (shorter / min(shape) if shorter else 1)
+    picture = np.full((*shape, 3), 128, np.uint8)
+    top, left = 24 / ratio, 32 / ratio  # of a window: multiples of the stride, 4
+    side = 16 / ratio
+    picture[round(top) : round(top + side), round(left) : round(left + side)] = (255, 0, 0)
+    ((best, *_),) = localizer.predict([picture])
+    found = best.top, best.left, best.bottom, best.right
+    np.testing.assert_allclose(found, [top, left, top + side, left + side], atol=1.01)
+    end = localizer.window_probabilities([picture], scale)[0].shape[0] - 1
+    assert 4 * end + 16 <= shape[0] * ratio + 4
+
+
+def test_places_on_pictures_of_a_pixel(file):
+    localizer = ImageLocalizer(TINY, weights=file, preprocessing=RECIPE, threshold=0.0)
+    for place in localizer.predict([np.zeros((1, 1, 3), np.uint8)])[0]:
+        assert (place.left, place.top, place.right, place.bottom) == (0, 0, 1, 1)
+
+
+def test_pictures_smaller_than_the_network(file):
+    recipe = Preprocessing(resize=12, crop=16)
+    localizer = ImageLocalizer(TINY, weights=file, preprocessing=recipe)
+    assert localizer.window_probabilities([np.zeros((9, 9, 3), np.uint8)])[0].shape == (1, 1, 5)
+
+
+def test_messages_of_the_localizer(file):
+    for parameters, message in (
+        ({"scales": 2.0}, "scales=2.0 must be a tuple"),
+        ({"scales": ()}, r"scales=\(\) must be a tuple"),
+        ({"scales": (1.0, 0.5)}, "scale 0.5 must be a number of at least 1"),
+        ({"threshold": 2}, "threshold=2 must be"),
+        ({"classes": "cat"}, "classes='cat' must be a list of labels"),
+    ):
+        localizer = ImageLocalizer(TINY, weights=file, preprocessing=RECIPE)
+        with pytest.raises(ValueError, match=message):
+            localizer.set_params(**parameters).fit()
+    with pytest.raises(ValueError, match="scale 'large' must be"):
+        ImageLocalizer(TINY, weights=file, preprocessing=RECIPE).window_probabilities([], "large")
 
 
 def test_pictures_of_many_sizes(file):

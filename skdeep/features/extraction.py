@@ -3,7 +3,7 @@
 import hashlib
 import math
 import threading
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class Extractor:
         """Hash of what the weights are read from."""
         return self._digest()
 
-    @property
+    @cached_property
     def layers(self):
         """Every layer with shape, stride and receptive field."""
         return layer_table(self.network, tuple(self.points.items()))

@@ -73,6 +73,9 @@ class PretrainedMixin:
     def _options(self):
         return {"memory": get_config()["memory"], "precision": self.precision}
 
+    def _run_options(self):
+        return {"device": self._device(), "n_threads": self._threads(), **self._options()}
+
     def _rows(self, extractor, pictures, layers, pool, out, at=None, advance=None):
         """Write features to the rows of ``out`` that belong to pictures, ``at`` or all.
 
@@ -81,7 +84,7 @@ class PretrainedMixin:
         dict of int to PictureError
             Of the pictures whose rows are left as they were.
         """
-        run = {"device": self._device(), "n_threads": self._threads(), **self._options()}
+        run = self._run_options()
         failed = {}
         size = max(1, min(self.batch_size, len(pictures)))
         batches = stream(pictures, extractor.preprocessing, size, run["n_threads"], indices=at)
