@@ -33,11 +33,21 @@ from skdeep.features import (
     sources,
 )
 from skdeep.features.image_localizer import suppress
+from skdeep.features.layer_table import layer_table
 from skdeep.features.networks import NETWORKS
 from skdeep.formats import write_weights
 from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
-from skdeep.layers import BatchNorm, Conv2D, Dense, GlobalAveragePool2D, MaxPool2D, Sequential
+from skdeep.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    GlobalAveragePool2D,
+    MaxPool2D,
+    Sequential,
+    SqueezeExcite,
+)
+from skdeep.layers.network import Network
 from skdeep.training import SGD
 
 RECIPE = Preprocessing(resize=20, crop=16)
@@ -200,6 +210,25 @@ def test_receptive_field_is_what_a_pixel_can_change(tiny, pictures):
     rows = np.flatnonzero(np.abs(maps[1] - maps[0]).max(axis=(1, 2)))
     # pixel 7 of the crop; position r of stride 2 and field 7 sees 2 r - 3 .. 2 r + 3
     assert rows.tolist() == [2, 3, 4, 5]
+
+
+def test_fields_of_oblong_windows_and_gates():
+    def layers():
+        return [
+            ("high", Conv2D(4, (7, 1), stride=(2, 1), padding="same")),
+            ("wide", Conv2D(4, (1, 5), stride=(1, 2), padding="same")),
+            ("full", Conv2D(4, 8, padding="same")),
+            ("gate", SqueezeExcite(2)),
+            ("after", Conv2D(4, 3)),
+            ("mean", GlobalAveragePool2D()),
+        ]
+
+    net = Network(layers(), (16, 16, 3))
+    net.probe()
+    rows = {p.name: (p.stride, p.field) for p in layer_table(net, ())}
+    inf = float("inf")
+    assert rows["high"] == (2, 7) and rows["wide"] == (2, 7) and rows["full"] == (2, 7 + 7 * 2)
+    assert rows["gate"] == rows["after"] == (2, inf) and rows["mean"] == (inf, inf)
 
 
 def test_a_pipeline_is_searched_over_layers_and_networks(tiny, pictures, file):
