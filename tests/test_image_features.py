@@ -14,6 +14,7 @@ from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
@@ -416,11 +417,20 @@ def test_bfloat16_is_near(tiny, pictures):
     np.testing.assert_allclose(near, exact, atol=0.02 * np.abs(exact).max())
 
 
-def test_progress(tiny, pictures, capsys):
+def test_progress(tiny, file, pictures, capsys):
     tiny().fit().transform(pictures)
     assert capsys.readouterr() == ("", "")
     tiny(verbose=1, batch_size=8).transform(pictures)
     assert "24/24" in capsys.readouterr().err
+    options = {"preprocessing": RECIPE, "verbose": 1}
+    for work in (
+        ImageClassifier(TINY, file, **options).predict,
+        ImageClassifier(TINY, file, crops=10, **options).predict,
+        ImageLocalizer(TINY, weights=file, **options).predict,
+        ImageLoader(TINY, file, **options).transform,
+    ):
+        work(pictures[:3])
+        assert "3/3" in capsys.readouterr().err
 
 
 def test_summary_tells_what_runs_for_a_layer(tiny):
@@ -615,6 +625,18 @@ def test_ten_crops_are_averaged(file, pictures):
     np.testing.assert_allclose(np.exp(ten.decision_function(pictures[:3])), expected, rtol=1e-4)
     with pytest.raises(ValueError, match="crops=3 must be 1 or 10"):
         classifier.set_params(crops=3).predict(pictures)
+
+
+@pytest.mark.parametrize("crops", [1, 10])
+def test_two_classes_are_scored_as_scikit_learn_does(pictures, crops):
+    two = TINY.with_outputs(2)
+    state = two.to_torchvision(random_weights(two.network(), seed=2))
+    classifier = ImageClassifier(two, state, preprocessing=RECIPE, crops=crops)
+    p, scores = classifier.predict_proba(pictures), classifier.decision_function(pictures)
+    assert p.shape == (24, 2) and scores.shape == (24,)
+    np.testing.assert_allclose(scores, np.log(p[:, 1] / p[:, 0]), rtol=1e-3, atol=1e-5)
+    assert np.array_equal(classifier.predict(pictures), scores > 0)
+    assert 0 <= get_scorer("roc_auc")(classifier, pictures, np.arange(24) % 2) <= 1
 
 
 def test_imagenet_has_names(pictures):

@@ -35,6 +35,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
     on_error : {"raise", "nan"}, default="raise"
         With "nan" a picture that cannot be read has probabilities of NaN; ``predict`` raises.
     verbose : int, default=0
+        Above 0 a bar shows the progress.
 
     Attributes
     ----------
@@ -122,23 +123,32 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of float32 of shape (n_pictures, n_classes)
-            With ``crops=10`` the logarithms of the averaged probabilities.
+        ndarray of float32 of shape (n_pictures, n_classes), or (n_pictures,)
+            With ``crops=10`` the logarithms of the averaged probabilities. For two classes the
+            second one's less the first one's.
         """
+        scores = self._scores(X)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+
+    def _scores(self, X):
         extractor, layer = self._head()
         pictures = Pictures(X)
-        out = np.full((len(pictures), math.prod(extractor.shapes[layer])), np.nan, np.float32)
-        if self.crops == 1:
-            failed = self._rows(extractor, pictures, (layer,), "flatten", out)
-        else:
-            failed = self._crop_rows(extractor, pictures, layer, out)
-        self._warn(failed, len(pictures))
+        n = len(pictures)
+        out = np.full((n, math.prod(extractor.shapes[layer])), np.nan, np.float32)
+        with self._progress(n) as advance:
+            if self.crops == 1:
+                failed = self._rows(extractor, pictures, (layer,), "flatten", out, advance=advance)
+            else:
+                failed = self._crop_rows(extractor, pictures, layer, out, advance)
+        self._warn(failed, n)
         return out
 
-    def _crop_rows(self, extractor, pictures, layer, out):
+    def _crop_rows(self, extractor, pictures, layer, out, advance):
         """As :meth:`_rows`, logarithms of the probabilities averaged over crops."""
         failed = {}
         for k, row in enumerate(out):
+            if advance is not None:
+                advance(1)
             try:
                 crops = extractor.preprocessing.ten_crops(pictures.load(k))
             except ValueError as error:
@@ -161,7 +171,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         -------
         ndarray of float32 of shape (n_pictures, n_classes)
         """
-        return softmax(self.decision_function(X), axis=1)
+        return softmax(self._scores(X), axis=1)
 
     def predict(self, X):
         """The most probable class of each picture.
@@ -174,7 +184,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_pictures,)
         """
-        scores = self.decision_function(X)
+        scores = self._scores(X)
         if np.isnan(scores).any():
             bad = np.flatnonzero(np.isnan(scores).any(axis=1))
             raise ValueError(f"pictures {bad[:10].tolist()} have no class: they could not be read.")

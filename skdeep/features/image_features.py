@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from numbers import Integral
 
 import numpy as np
@@ -75,6 +75,16 @@ class PretrainedMixin:
 
     def _run_options(self):
         return {"device": self._device(), "n_threads": self._threads(), **self._options()}
+
+    @contextmanager
+    def _progress(self, n):
+        """A function to call with numbers of pictures that are done; None where nothing shows."""
+        bar = progress_bar(n, "picture") if self.verbose else None
+        try:
+            yield None if bar is None else bar.update
+        finally:
+            if bar is not None:
+                bar.close()
 
     def _rows(self, extractor, pictures, layers, pool, out, at=None, advance=None):
         """Write features to the rows of ``out`` that belong to pictures, ``at`` or all.
@@ -298,16 +308,11 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
         else:
             shape = (sum(self._sizes(extractor, layers)),)
         out = np.full((n, *shape), np.nan, np.float32)
-        bar = progress_bar(n, "picture") if self.verbose else None
-        advance = bar.update if bar is not None else None
-        try:
+        with self._progress(n) as advance:
             if cache is None:
                 failed = self._rows(extractor, pictures, layers, self.pool, out, None, advance)
             else:
                 failed = self._cached_rows(cache, extractor, pictures, layers, out, advance)
-        finally:
-            if bar is not None:
-                bar.close()
         self._warn(failed, n)
         return out
 

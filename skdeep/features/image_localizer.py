@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 
 from .._validation import POSITIVE, SHARE
 from .image_features import PretrainedMixin
-from .pictures import Pictures
+from .pictures import PictureError, Pictures
 
 __all__ = ["ImageLocalizer", "Location"]
 
@@ -83,6 +83,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
     on_error : {"raise", "nan"}, default="raise"
         With "nan" a picture that cannot be read has no places.
     verbose : int, default=0
+        Above 0 a bar shows the progress.
 
     Attributes
     ----------
@@ -244,19 +245,20 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         wanted, labels = self._wanted(), self.classes_
         pictures = Pictures(X)
         results, failed = [], {}
-        for k in range(len(pictures)):
-            try:
-                picture = pictures.load(k)
-            except ValueError as error:
-                if self.on_error == "raise":
-                    raise
-                failed[k] = error
-                results.append([])
-                continue
-            found = [
-                place for s in self.scales for place in self._places(picture, s, wanted, labels)
-            ]
-            results.append(suppress(found, self.overlap))
+        with self._progress(len(pictures)) as advance:
+            for k in range(len(pictures)):
+                found = []
+                try:
+                    picture = pictures.load(k)
+                    for s in self.scales:
+                        found += self._places(picture, s, wanted, labels)
+                except PictureError as error:
+                    if self.on_error == "raise":
+                        raise
+                    failed[k] = error
+                results.append(suppress(found, self.overlap))
+                if advance is not None:
+                    advance(1)
         self._warn(failed, len(pictures))
         return results
 
