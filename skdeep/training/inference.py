@@ -39,10 +39,10 @@ def block_rows(n, widest, threads):
     return math.ceil(rows / math.ceil(rows / fit))  # blocks of equal size
 
 
-def keep_recent(predictors, key, predictor):
+def keep_recent(predictors, key, predictor, most=KEPT):
     """Keep a predictor for later, and of all of them the few used last."""
     predictors[key] = predictor
-    if len(predictors) > KEPT:
+    if len(predictors) > most:
         predictors.pop(next(iter(predictors)), None)
 
 
