@@ -3,7 +3,7 @@
 import hashlib
 import math
 import threading
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Extractor:
         """Hash of what the weights are read from."""
         return self._digest()
 
-    @property
+    @cached_property
     def layers(self):
         """Every layer with shape, stride and receptive field."""
         return layer_table(self.network, tuple(self.points.items()))
@@ -164,7 +164,13 @@ class Extractor:
         if predictor is None:
             build = partial(_build, layers, pool, self._class_token())
             predictor = Predictor(
-                self.network, build, data, self._weights_on(device), block, **options
+                self.network,
+                build,
+                data,
+                self._weights_on(device),
+                block,
+                n_threads=n_threads,
+                **options,
             )
         results = predictor.run(data, n_threads)
         with self._lock:

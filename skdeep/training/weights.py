@@ -34,7 +34,7 @@ class Weights:
         self._derived = {}  # what is computed -> (memory, its table, memories the table points to)
         self._lock = threading.Lock()
 
-    def derive(self, places, size):
+    def derive(self, places, size, n_threads=1):
         """Memory that holds tensors computed from the weights alone.
 
         Parameters
@@ -43,6 +43,8 @@ class Weights:
             The tensors and where they go in the memory "static", as ``split_static`` gives them.
         size : int
             Words of that memory.
+        n_threads : int, default=1
+            That compute them.
         """
         program = compile_program(list(places), pinned=places)
         key = program.fingerprint()
@@ -57,7 +59,7 @@ class Weights:
                 }
                 addresses = {role: self.device.address(m) for role, m in memories.items()}
                 table = program.bind(self.device, addresses)
-                self._run(table)
+                self._run(table, n_threads)
                 static = memories["static"]
                 self._derived[key] = (
                     (static, table[:0], {}) if passing else (static, table, memories)
@@ -70,9 +72,9 @@ class Weights:
             for _, table, _ in self._derived.values():
                 self._run(table)
 
-    def _run(self, table):
+    def _run(self, table, n_threads=1):
         if len(table):
-            self.device.run(table)
+            self.device.run(table, n_threads)
 
     @property
     def derived_bytes(self):
