@@ -31,6 +31,7 @@ CPU_ONLY = {
     "layer_norm",
     "local_response_norm",
     "normalization",
+    "pictures",
     "pool",
     "resize",
     "sparse",

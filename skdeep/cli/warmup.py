@@ -10,7 +10,7 @@ from . import children_ignore_interrupt, default_jobs
 
 def compilable():
     """Everything that is compiled for the CPU, by name: what kernels call, loops, kernels."""
-    from .. import estimators, features  # noqa: F401  (they import every room, so every kernel)
+    from .. import datasets, estimators, features  # noqa: F401  (with them come all kernels)
     from ..kernels.compiler import KERNELS, SHARED
 
     return SHARED | dict(sorted(KERNELS.items()))
