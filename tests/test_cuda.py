@@ -28,10 +28,13 @@ CPU_ONLY = {
     "bfloat16_pool",
     "conv",
     "depthwise",
+    "hog",
     "layer_norm",
     "local_response_norm",
     "normalization",
+    "patches",
     "pool",
+    "resize",
     "sparse",
     "winograd",
 }

@@ -21,6 +21,7 @@ from .labels import labels
 from .loading import stream
 from .networks import Architecture, find_network, random_weights
 from .onnx_network import from_onnx
+from .patch_features import PatchFeatures
 from .pictures import PictureError, Pictures
 from .preprocessing import Preprocessing
 from .records import WeightsRecord, find_weights, list_weights
@@ -42,6 +43,7 @@ __all__ = [
     "ImageLocalizer",
     "ImportedNetwork",
     "Location",
+    "PatchFeatures",
     "PictureError",
     "Pictures",
     "Preprocessing",
