@@ -12,6 +12,7 @@ from .heritage import (
     VGG16Transformer,
     VGG19Transformer,
 )
+from .hog_features import HOGFeatures
 from .image_classifier import ImageClassifier
 from .image_features import ImageFeatures
 from .image_loader import ImageLoader
@@ -24,6 +25,7 @@ from .onnx_network import from_onnx
 from .patch_features import PatchFeatures
 from .pictures import PictureError, Pictures
 from .preprocessing import Preprocessing
+from .random_features import RandomFeatures
 from .records import WeightsRecord, find_weights, list_weights
 from .sources import clear_loaded
 
@@ -37,6 +39,7 @@ __all__ = [
     "Architecture",
     "FeatureCache",
     "FetchError",
+    "HOGFeatures",
     "ImageClassifier",
     "ImageFeatures",
     "ImageLoader",
@@ -48,6 +51,7 @@ __all__ = [
     "Pictures",
     "Preprocessing",
     "Pretrained",
+    "RandomFeatures",
     "WeightsRecord",
     "clear_loaded",
     "fetch",
