@@ -198,9 +198,9 @@ def test_names_of_weights(name, old):
         assert {"conv1_1.0", "conv3_3.1", "conv5_3.0", "fc6.0", "fc8.1"} <= set(state)
     if name == "vgg19":
         assert {"conv3_4.0", "conv5_4.1", "fc7.0"} <= set(state)
-    found = architecture.namings[0](state)
+    found = naming(state)
     assert {key: array.shape for key, array in found.items()} == expected
-    assert architecture.namings[0]({"features.0.weight": zeros(1)}) is None
+    assert naming({"features.0.weight": zeros(1)}) is None
 
 
 @pytest.mark.parametrize(("shapes", "name"), [(SMALL, "overfeat_small"), (LARGE, "overfeat_large")])
