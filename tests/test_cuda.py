@@ -33,6 +33,7 @@ CPU_ONLY = {
     "local_response_norm",
     "normalization",
     "patches",
+    "pictures",
     "pool",
     "resize",
     "sparse",

@@ -14,6 +14,7 @@ from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
@@ -33,11 +34,21 @@ from skdeep.features import (
     sources,
 )
 from skdeep.features.image_localizer import suppress
+from skdeep.features.layer_table import layer_table
 from skdeep.features.networks import NETWORKS
 from skdeep.formats import write_weights
 from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
-from skdeep.layers import BatchNorm, Conv2D, Dense, GlobalAveragePool2D, MaxPool2D, Sequential
+from skdeep.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    GlobalAveragePool2D,
+    MaxPool2D,
+    Sequential,
+    SqueezeExcite,
+)
+from skdeep.layers.network import Network
 from skdeep.training import SGD
 
 RECIPE = Preprocessing(resize=20, crop=16)
@@ -202,6 +213,25 @@ def test_receptive_field_is_what_a_pixel_can_change(tiny, pictures):
     assert rows.tolist() == [2, 3, 4, 5]
 
 
+def test_fields_of_oblong_windows_and_gates():
+    def layers():
+        return [
+            ("high", Conv2D(4, (7, 1), stride=(2, 1), padding="same")),
+            ("wide", Conv2D(4, (1, 5), stride=(1, 2), padding="same")),
+            ("full", Conv2D(4, 8, padding="same")),
+            ("gate", SqueezeExcite(2)),
+            ("after", Conv2D(4, 3)),
+            ("mean", GlobalAveragePool2D()),
+        ]
+
+    net = Network(layers(), (16, 16, 3))
+    net.probe()
+    rows = {p.name: (p.stride, p.field) for p in layer_table(net, ())}
+    inf = float("inf")
+    assert rows["high"] == (2, 7) and rows["wide"] == (2, 7) and rows["full"] == (2, 7 + 7 * 2)
+    assert rows["gate"] == rows["after"] == (2, inf) and rows["mean"] == (inf, inf)
+
+
 def test_a_pipeline_is_searched_over_layers_and_networks(tiny, pictures, file):
     y = np.arange(24) % 2
     pipe = make_pipeline(tiny(), LogisticRegression(max_iter=2000))
@@ -237,6 +267,51 @@ def test_a_pickle_has_no_weights_and_knows_them_again(tiny, state, pictures, fil
     assert pickle.loads(text).set_params(weights=file).transform(pictures).shape == before.shape
 
 
+@pytest.fixture
+def replaceable(file, state, tmp_path):
+    """A weights file, and a function that puts another one in its place."""
+    path = tmp_path / "replaceable.npz"
+    path.write_bytes(file.read_bytes())
+    other = {k: np.ascontiguousarray(v) * np.float32(1.5) for k, v in state.items()}
+    return path, lambda: write_weights(path, other)
+
+
+def test_a_replaced_file_never_gives_wrong_features(tiny, pictures, replaceable, tmp_path):
+    path, replace = replaceable
+    features = tiny(weights=path, cache=tmp_path / "cache").fit()
+    before = clone(features).set_params(cache=None).fit_transform(pictures)
+    features._load().run(np.zeros((1, 16, 16, 3), np.float32), ("avgpool",), "auto",
+                         device=features._device(), n_threads=1, **features._options())  # fmt: skip
+    replace()
+    with pytest.raises(ValueError, match=r"replaceable\.npz was changed or removed while"):
+        features.transform(pictures)
+    after = features.fit().transform(pictures)
+    assert not np.allclose(after, before)
+    assert np.array_equal(tiny(weights=path).transform(pictures), after)
+
+
+def test_a_file_that_was_removed(tiny, pictures, replaceable):
+    path, _ = replaceable
+    features = tiny(weights=path).fit()
+    path.unlink()
+    before = features.transform(pictures)
+    with pytest.raises(ValueError, match="was changed or removed while it was in use; fit again"):
+        features.set_params(layer="stem").transform(pictures)
+    with pytest.raises(ValueError, match="no file of that name"):
+        clone(features).fit()
+    text = pickle.dumps(features.set_params(layer="pool"))
+    path.write_bytes(tiny().weights.read_bytes())
+    with pytest.raises(ValueError, match="not those that this ImageFeatures was fitted with"):
+        pickle.loads(text).transform(pictures)
+    assert np.array_equal(pickle.loads(text).fit().transform(pictures), before)
+
+
+def test_it_names_features_and_fills_tables_without_fit(tiny, pictures):
+    pytest.importorskip("pandas")
+    assert tiny("stem").get_feature_names_out()[-1] == "stem_7"
+    assert tiny().set_output(transform="pandas").transform(pictures).columns[0] == "pool_0"
+
+
 def test_weights_are_loaded_once_for_all_clones(tiny, monkeypatch):
     calls = []
     monkeypatch.setattr(
@@ -252,6 +327,20 @@ def test_weights_are_loaded_once_for_all_clones(tiny, monkeypatch):
         t.join()
     tiny("stem").fit()
     assert len(calls) == 1
+
+
+def test_a_search_over_layers_keeps_few_packed_weights(tiny, pictures):
+    layers, alone = ["conv1", "block.conv", "block", "down", "avgpool", "fc"], []
+    for layer in layers:
+        sources.clear_loaded()
+        one = tiny(layer)
+        one.transform(pictures[:2])
+        alone.append(one._load()._weights_on(one._device()).derived_bytes)
+    features = tiny().fit()
+    for layer in layers:
+        features.set_params(layer=layer).transform(pictures[:2])
+    derived = features._load()._weights_on(features._device())
+    assert 0 < derived.derived_bytes <= sum(sorted(alone)[-3:])
 
 
 def test_threads_may_share_a_transformer(tiny, pictures):
@@ -328,11 +417,20 @@ def test_bfloat16_is_near(tiny, pictures):
     np.testing.assert_allclose(near, exact, atol=0.02 * np.abs(exact).max())
 
 
-def test_progress(tiny, pictures, capsys):
+def test_progress(tiny, file, pictures, capsys):
     tiny().fit().transform(pictures)
     assert capsys.readouterr() == ("", "")
     tiny(verbose=1, batch_size=8).transform(pictures)
     assert "24/24" in capsys.readouterr().err
+    options = {"preprocessing": RECIPE, "verbose": 1}
+    for work in (
+        ImageClassifier(TINY, file, **options).predict,
+        ImageClassifier(TINY, file, crops=10, **options).predict,
+        ImageLocalizer(TINY, weights=file, **options).predict,
+        ImageLoader(TINY, file, **options).transform,
+    ):
+        work(pictures[:3])
+        assert "3/3" in capsys.readouterr().err
 
 
 def test_summary_tells_what_runs_for_a_layer(tiny):
@@ -370,6 +468,7 @@ def test_scikit_learn_accepts_it(cls, check):
         ({"on_error": "ignore"}, "on_error='ignore' must be"),
         ({"model": "resnet19"}, "no network is named 'resnet19'"),
         ({"model": 3}, "model=3 must be"),
+        ({"model": "no.onnx", "weights": "default"}, "there is no file 'no.onnx'"),
         ({"preprocessing": "none"}, "preprocessing='none' must be a Preprocessing"),
         ({"preprocessing": "auto"}, "tiny does not tell how its pictures are prepared"),
         ({"device": "tpu"}, "device='tpu' is unknown"),
@@ -471,8 +570,35 @@ def test_the_head_classifies(file, weights, pictures):
     assert np.array_equal(
         pickle.loads(pickle.dumps(classifier)).predict(pictures), classifier.predict(pictures)
     )
-    with pytest.raises(ValueError, match="k=9 must be between 1 and 5"):
-        classifier.predict_top(pictures, 9)
+    for k in (9, 2.5):
+        with pytest.raises(ValueError, match=rf"k={k} must be an integer between 1 and 5"):
+            classifier.predict_top(pictures, k)
+
+
+@pytest.mark.parametrize("crops", [1, 10])
+def test_pictures_that_cannot_be_read_have_no_class(file, pictures, crops):
+    classifier = ImageClassifier(TINY, file, preprocessing=RECIPE, crops=crops, on_error="nan")
+    X = [b"no picture", pictures[0], b"neither"]
+    with pytest.warns(UserWarning, match="2 of 3 pictures .* picture 0 .* picture 2"):
+        p = classifier.predict_proba(X)
+    assert np.isnan(p).all(axis=1).tolist() == [True, False, True]
+    np.testing.assert_allclose(p[1].sum(), 1, rtol=1e-5)
+    with pytest.warns(UserWarning):
+        assert [len(top) for top in classifier.predict_top(X, k=2)] == [0, 2, 0]
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"pictures \[0, 2\] have no"):
+        classifier.predict(X)
+    assert classifier.predict_proba([]).shape == (0, 5)
+    squash = Preprocessing(resize=(16, 16), crop=None)
+    if crops == 10:
+        with pytest.raises(ValueError, match="crops=10 needs a Preprocessing with a crop"):
+            classifier.set_params(preprocessing=squash).predict_proba(pictures)
+
+
+def test_ten_crops_of_a_network_that_is_very_sure(state, pictures):
+    """Probabilities below the smallest float32 have logarithms all the same."""
+    sure = {k: v * (1e4 if k.startswith("fc") else 1) for k, v in state.items()}
+    scores = ImageClassifier(TINY, sure, preprocessing=RECIPE, crops=10).decision_function(pictures)
+    assert np.isfinite(scores).all() and scores.min() < -200
 
 
 def test_ten_crops_are_averaged(file, pictures):
@@ -499,6 +625,18 @@ def test_ten_crops_are_averaged(file, pictures):
     np.testing.assert_allclose(np.exp(ten.decision_function(pictures[:3])), expected, rtol=1e-4)
     with pytest.raises(ValueError, match="crops=3 must be 1 or 10"):
         classifier.set_params(crops=3).predict(pictures)
+
+
+@pytest.mark.parametrize("crops", [1, 10])
+def test_two_classes_are_scored_as_scikit_learn_does(pictures, crops):
+    two = TINY.with_outputs(2)
+    state = two.to_torchvision(random_weights(two.network(), seed=2))
+    classifier = ImageClassifier(two, state, preprocessing=RECIPE, crops=crops)
+    p, scores = classifier.predict_proba(pictures), classifier.decision_function(pictures)
+    assert p.shape == (24, 2) and scores.shape == (24,)
+    np.testing.assert_allclose(scores, np.log(p[:, 1] / p[:, 0]), rtol=1e-3, atol=1e-5)
+    assert np.array_equal(classifier.predict(pictures), scores > 0)
+    assert 0 <= get_scorer("roc_auc")(classifier, pictures, np.arange(24) % 2) <= 1
 
 
 def test_imagenet_has_names(pictures):
@@ -529,13 +667,7 @@ def test_a_window_of_its_own_size_is_classified_as_the_picture(file, weights):
 
 
 def test_places_are_where_a_class_is(state, tmp_path):
-    """Weights made by hand: class 1 is red, class 0 is everything else."""
-    made = {k: np.zeros_like(v) for k, v in state.items()}
-    made["conv1.weight"][0, 0, 1, 1], made["conv1.weight"][0, 1, 1, 1] = 1, -1  # red minus green
-    made["block.conv.weight"][0, 0, 1, 1] = 1
-    made["block.bn.running_var"][:] = 1
-    made["block.bn.weight"][:] = 1
-    made["fc.weight"][1, 0], made["fc.bias"][1] = 20, -12
+    made = red_state(state)
     path = tmp_path / "red.npz"
     write_weights(path, made)
     picture = np.full((64, 96, 3), 128, np.uint8)
@@ -550,6 +682,75 @@ def test_places_are_where_a_class_is(state, tmp_path):
     assert nothing == []
     with pytest.raises(ValueError, match=r"classes=\['cat'\] are not among the 5"):
         ImageLocalizer(TINY, ["cat"], weights=path, preprocessing=recipe).fit()
+
+
+def red_state(state):
+    """Weights made by hand: class 1 is red, class 0 is everything else."""
+    made = {k: np.zeros_like(v) for k, v in state.items()}
+    made["conv1.weight"][0, 0, 1, 1], made["conv1.weight"][0, 1, 1, 1] = 1, -1  # red minus green
+    made["block.conv.weight"][0, 0, 1, 1] = 1
+    made["block.bn.running_var"][:] = 1
+    made["block.bn.weight"][:] = 1
+    made["fc.weight"][1, 0], made["fc.bias"][1] = 20, -12
+    return made
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.4, 2.5])
+@pytest.mark.parametrize(
+    ("shape", "resize"), [((64, 99), 64), ((131, 64), 66), ((131, 64), (50, 70)), ((70, 81), None)]
+)
+def test_boxes_are_the_windows_that_the_network_saw(state, shape, resize, scale):
+    """A window has the probabilities of its box cut out, for a network that looks at pixels."""
+    recipe = Preprocessing(resize, 16, mean=(0, 0, 0), std=(1, 1, 1))
+    made = red_state(state)
+    localizer = ImageLocalizer(TINY, [1], weights=made, preprocessing=recipe, scales=(scale,))
+    shorter = resize or 0 if not isinstance(resize, tuple) else min(resize)
+    ratio = scale * (shorter / min(shape) if shorter else 1)
+    picture = np.full((*shape, 3), 128, np.uint8)
+    top, left = 24 / ratio, 32 / ratio  # of a window: multiples of the stride, 4
+    side = 16 / ratio
+    picture[round(top) : round(top + side), round(left) : round(left + side)] = (255, 0, 0)
+    ((best, *_),) = localizer.predict([picture])
+    found = best.top, best.left, best.bottom, best.right
+    np.testing.assert_allclose(found, [top, left, top + side, left + side], atol=1.01)
+    end = localizer.window_probabilities([picture], scale)[0].shape[0] - 1
+    assert 4 * end + 16 <= shape[0] * ratio + 4
+
+
+def test_places_on_pictures_of_a_pixel(file):
+    localizer = ImageLocalizer(TINY, weights=file, preprocessing=RECIPE, threshold=0.0)
+    for place in localizer.predict([np.zeros((1, 1, 3), np.uint8)])[0]:
+        assert (place.left, place.top, place.right, place.bottom) == (0, 0, 1, 1)
+
+
+def test_pictures_smaller_than_the_network(file):
+    recipe = Preprocessing(resize=12, crop=16)
+    localizer = ImageLocalizer(TINY, weights=file, preprocessing=recipe)
+    assert localizer.window_probabilities([np.zeros((9, 9, 3), np.uint8)])[0].shape == (1, 1, 5)
+
+
+def test_messages_of_the_localizer(file):
+    for parameters, message in (
+        ({"scales": 2.0}, "scales=2.0 must be a tuple"),
+        ({"scales": ()}, r"scales=\(\) must be a tuple"),
+        ({"scales": (1.0, 0.5)}, "scale 0.5 must be a number of at least 1"),
+        ({"threshold": 2}, "threshold=2 must be"),
+        ({"classes": "cat"}, "classes='cat' must be a list of labels"),
+    ):
+        localizer = ImageLocalizer(TINY, weights=file, preprocessing=RECIPE)
+        with pytest.raises(ValueError, match=message):
+            localizer.set_params(**parameters).fit()
+    with pytest.raises(ValueError, match="scale 'large' must be"):
+        ImageLocalizer(TINY, weights=file, preprocessing=RECIPE).window_probabilities([], "large")
+
+
+def test_pictures_of_many_sizes(file):
+    """One size after another, twice: more than are kept."""
+    localizer = ImageLocalizer(TINY, weights=file, preprocessing=RECIPE, scales=(1.0,))
+    pictures = [np.full((20, 20 + 2 * k, 3), 10 * k, np.uint8) for k in range(12)]
+    first, again = (localizer.window_probabilities(pictures) for _ in range(2))
+    assert [p.shape[1] for p in first] == [(10 + k) // 2 - 3 for k in range(12)]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again))
 
 
 def test_overlapping_places_of_a_class_become_one():
@@ -576,6 +777,60 @@ def test_a_trunk_starts_from_its_weights_and_keeps_what_it_should(file, weights,
     clone(net).set_params(trunk__trainable_from="stem", max_epochs=1).fit(X, y)
     again = pickle.loads(pickle.dumps(net))
     assert np.array_equal(again.predict(X), net.predict(X))
+
+
+def test_a_trained_trunk_needs_its_file_no_more(file, pictures, replaceable):
+    path, _ = replaceable
+    X = ImageLoader(TINY, path, preprocessing=RECIPE).fit_transform(pictures)
+    y = np.arange(24) % 2
+    net = NeuralNetClassifier(network(TINY, path, trainable_from="stage1"), max_epochs=1).fit(X, y)
+    text, expected = pickle.dumps(net), net.predict_proba(X)
+    path.unlink()
+    sources.clear_loaded()
+    assert np.array_equal(pickle.loads(text).predict_proba(X), expected)
+    assert net.transform(X).shape == (24, 12)
+    with pytest.raises(ValueError, match="no file of that name"):
+        clone(net).fit(X, y)
+
+
+def test_arrays_start_a_trunk_and_are_read_once(state, weights, pictures, monkeypatch):
+    calls = []
+    load = sources.KnownNetwork.load
+    monkeypatch.setattr(
+        sources.KnownNetwork, "load", lambda self, shape: calls.append(1) or load(self, shape)
+    )
+    X = ImageLoader(TINY, state, preprocessing=RECIPE).fit_transform(pictures)
+    net = NeuralNetClassifier(network(TINY, state), max_epochs=1).fit(X, np.arange(24) % 2)
+    assert len(calls) == 1
+    assert np.array_equal(net.weights_["trunk.conv1.W"], weights["conv1.W"])
+
+
+@pytest.mark.parametrize(
+    ("part", "trained"),
+    [
+        ("stem", {"conv1", "block.conv", "block.bn"}),
+        ("stage1", {"block.conv", "block.bn"}),
+        ("block", {"block.conv", "block.bn"}),
+        ("stage2", set()),
+        ("logits", set()),
+    ],
+)
+def test_a_canonical_part_is_trained_from_its_first_layer(file, weights, pictures, part, trained):
+    X = ImageLoader(TINY, file, preprocessing=RECIPE).fit_transform(pictures)
+    layers = network(TINY, file, trainable_from=part)
+    net = NeuralNetClassifier(layers, max_epochs=1, random_state=0).fit(X, np.arange(24) % 2)
+    kept = {k.removeprefix("trunk."): v for k, v in net.weights_.items() if k.startswith("trunk")}
+    changed = {k.rpartition(".")[0] for k, v in kept.items() if not np.array_equal(v, weights[k])}
+    assert changed == trained
+
+
+def test_parts_of_every_network_follow_one_another():
+    for name, architecture in NETWORKS.items():
+        loaded = sources.Loaded(
+            name, architecture.layers, architecture.input_shape, {}, architecture.points, None
+        )
+        before = [len(loaded.before(word)) for word, _ in architecture.points]
+        assert before[0] == 0 and before == sorted(before), name
 
 
 def test_network_gives_layers_for_a_search(pictures, file):

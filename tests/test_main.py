@@ -271,7 +271,7 @@ def test_warmup_knows_every_kernel():
         if "cuda" not in module.name:
             import_module(f"skdeep.kernels.{module.name}")
     assert set(compiler.KERNELS) <= set(warmup.compilable()) == known
-    assert {"run_serial", "run_steps", "blocks_parallel"} <= known
+    assert {"run_serial", "run_steps", "help_team"} <= known
 
 
 # -- fetch ----------------------------------------------------------------------------------------
@@ -376,7 +376,8 @@ def test_features_of_bad_pictures(folder, tmp_path, capsys):
         (["{empty}"], "There are no pictures in"),
         (["{folder}", "--model", "resnet19"], "no network is named 'resnet19'"),
         (["{folder}", "--weights", "{folder}/notes.txt"], "notes.txt"),
-        (["{folder}", "-o", "{empty}/no/such/folder.npz", *FEATURES], "No such file or directory"),
+        (["{folder}", "-o", "{empty}/no/such.npz", *FEATURES], "is in a folder that is not there"),
+        (["{folder}", "-o", "{empty}", *FEATURES], "is a folder; name a file"),
     ],
 )
 def test_features_that_cannot_be(folder, tmp_path, capsys, arguments, message):
@@ -384,5 +385,6 @@ def test_features_that_cannot_be(folder, tmp_path, capsys, arguments, message):
     empty.mkdir()
     arguments = [a.format(folder=folder, empty=empty) for a in arguments]
     assert main(["features", *arguments]) == 1
-    assert message in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert message in shown and "4/4" not in shown  # it is told before the work is done
     assert not list(empty.iterdir())

@@ -2,8 +2,8 @@
 Features fitted on your own pictures
 ====================================
 
-``PatchFeatures`` learns a dictionary of small patches from the pictures it is given, and describes a
-picture by how much the patches of its regions resemble each word. Nothing is downloaded. Here it
+``PatchFeatures`` learns a dictionary of small patches from the pictures it is given, and describes
+a picture by how much the patches of its regions resemble each word. Nothing is downloaded. Here it
 learns from two photographs what patches of photographs are like, and then helps to read digits
 of which few are labelled.
 """

@@ -41,6 +41,11 @@ def extract(folder, output, model, layers, weights, precision):
     if not files:
         print(f"There are no pictures in {folder} ({', '.join(SUFFIXES)}).", file=sys.stderr)
         return 1
+    output = Path(output)
+    if output.is_dir() or not output.parent.is_dir():
+        wrong = "is a folder" if output.is_dir() else "is in a folder that is not there"
+        print(f"python -m skdeep: {str(output)!r} {wrong}; name a file.", file=sys.stderr)
+        return 1
     transformer = ImageFeatures(
         model, layers, weights=weights, precision=precision, on_error="nan", verbose=1
     )
@@ -51,7 +56,7 @@ def extract(folder, output, model, layers, weights, precision):
         took = time.perf_counter() - begin
         names = [p.relative_to(folder).as_posix() for p in files]
         write_npz(
-            Path(output),
+            output,
             features=features,
             files=np.array(names),
             labels=np.array([n.rpartition("/")[0] for n in names]),

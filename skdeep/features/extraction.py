@@ -3,7 +3,7 @@
 import hashlib
 import math
 import threading
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ..training.weights import Weights, place
 from .layer_table import layer_table
 
 POOLS = ("auto", "avg", "max", "flatten", None)
+KEPT = 3  # choices of layers whose programs, and packed weights, stay in memory
 
 
 class Extractor:
@@ -46,7 +47,8 @@ class Extractor:
         self.points, self.labels = dict(points), labels
         self._fill, self._digest = fill, digest
         self._lock = threading.Lock()
-        self._predictors, self._parts, self._placed = {}, {}, {}
+        self._predictors, self._placed = {}, {}
+        self._before, self._after = {}, None
         self.shapes = network.probe()
         self._widest = max(map(math.prod, [network.input_shape, *self.shapes.values()]))
 
@@ -55,7 +57,7 @@ class Extractor:
         """Hash of what the weights are read from."""
         return self._digest()
 
-    @property
+    @cached_property
     def layers(self):
         """Every layer with shape, stride and receptive field."""
         return layer_table(self.network, tuple(self.points.items()))
@@ -117,7 +119,7 @@ class Extractor:
         cut = network.names.index(name) + 1
         facts = (), self.preprocessing, self.labels, self._digest
         with self._lock:
-            if "after" not in self._parts:
+            if self._after is None:
                 after = Network(network.layers[cut:], self.shapes[name])
                 after.probe()
 
@@ -127,16 +129,17 @@ class Extractor:
                     own = network.views(whole)
                     after.gather({spec.name: own[spec.name] for spec in after.parameters}, vectors)
 
-                self._parts["after"] = Extractor(self.name, after, fill, *facts)
-            if input_shape not in self._parts:
+                self._after = Extractor(self.name, after, fill, *facts)
+            part = self._before.pop(input_shape, None)
+            if part is None:
                 before = Network(network.layers[:cut], input_shape)
                 before.probe()
                 part = Extractor(self.name, before, self._fill, *facts)
                 # Its weights are the first of the whole network's, in the same places.
                 part.network.parameters.sizes = network.parameters.sizes
                 part._placed = self._placed
-                keep_recent(self._parts, input_shape, part)
-            return self._parts[input_shape], self._parts["after"]
+            keep_recent(self._before, input_shape, part)
+            return part, self._after
 
     def run(self, pictures, layers, pool, *, device, n_threads, **options):
         """Features of prepared pictures.
@@ -158,17 +161,26 @@ class Extractor:
         n = len(pictures)
         data = Data(pictures.reshape(n, -1), self.network.input_shape)
         block = block_rows(n, self._widest, n_threads)
-        key = (layers, pool, device.name, block, *options.values())
+        key = (layers, pool, device.name, *options.values())
         with self._lock:
-            predictor = self._predictors.pop(key, None)  # concurrent callers build their own
+            # Concurrent callers build their own.
+            predictor = self._predictors.get(key, {}).pop(block, None)
         if predictor is None:
             build = partial(_build, layers, pool, self._class_token())
             predictor = Predictor(
-                self.network, build, data, self._weights_on(device), block, **options
+                self.network,
+                build,
+                data,
+                self._weights_on(device),
+                block,
+                n_threads=n_threads,
+                **options,
             )
         results = predictor.run(data, n_threads)
         with self._lock:
-            keep_recent(self._predictors, key, predictor)
+            blocks = self._predictors.pop(key, {})
+            keep_recent(blocks, block, predictor)
+            keep_recent(self._predictors, key, blocks, KEPT)
         return results
 
     def summary(self, layers, pool, n_samples, **options):

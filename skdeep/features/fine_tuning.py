@@ -1,5 +1,7 @@
 """Pretrained networks as layers of an estimator, to be trained further."""
 
+from dataclasses import replace
+
 from ..layers.base import Layer, current_trace
 from ..layers.combinators import Sequential, apply_layers
 from .sources import load_weights
@@ -20,8 +22,9 @@ def network(model="resnet18", weights="default", *, layer="pool", trainable_from
     layer : str, default="pool"
         The last layer that is used.
     trainable_from : str or None, default=None
-        The first layer that is trained; those before it stay as they are. None trains nothing but
-        the head.
+        The first layer that is trained, or the canonical name of a part of the network that is
+        trained with all that follows: "stage4" begins after the last layer of "stage3", and "stem"
+        with the first layer. What is before stays as it is. None trains nothing but the head.
 
     Returns
     -------
@@ -49,8 +52,8 @@ class Pretrained(Layer):
     layer : str, default="pool"
         The last layer that is used.
     trainable_from : str or None, default=None
-        The first layer that is trained. Those before it keep their weights, and their batch norm
-        its statistics. None keeps all of them.
+        The first layer, or canonical part, that is trained, as in :func:`network`. Layers before
+        it keep their weights, and their batch norm its statistics. None keeps all of them.
 
     Examples
     --------
@@ -67,10 +70,21 @@ class Pretrained(Layer):
 
     def forward(self, x):
         """What ``layer`` gives for prepared pictures (n, h, w, 3)."""
-        known = load_weights(self.model, self.weights, x.shape[1:])
+        at_hand = {}
+
+        def find():
+            loaded = load_weights(self.model, self.weights, x.shape[1:])
+            at_hand.update(loaded.weights)
+            return replace(loaded, weights={}, labels=None), loaded.before(self.trainable_from)
+
+        def start(name):
+            place = self.model, self.weights, x.shape[1:]
+            return StartWeight(name, *place, at_hand.get(name))
+
+        trace = current_trace()
+        known, kept = trace.once(find)
         pairs = layers_through(known.layers(), known.layer(self.layer), known.name)
-        start = StartWeights(self.model, self.weights, x.shape[1:])
-        with current_trace().starting(start.named, known.before(self.trainable_from)):
+        with trace.starting(start, kept):
             return apply_layers(pairs, x)
 
 
@@ -89,25 +103,26 @@ def layers_through(pairs, path, where):
     return [*pairs[:k], (first, last)]
 
 
-class StartWeights:
-    """Start values that are read when they are needed, and pickle as names.
+class StartWeight:
+    """A start value, which is kept until it is used; after that, and in a pickle, only its name.
 
     Parameters
     ----------
+    name : str
+        Of the weight.
     model, weights : as of Pretrained
     input_shape : tuple of int
-    name : str, default=""
-        Of one weight.
+    array : ndarray or None, default=None
+        The value, where it is at hand.
     """
 
-    def __init__(self, model, weights, input_shape, name=""):
-        self.model, self.weights, self.input_shape = model, weights, input_shape
-        self.name = name
-
-    def named(self, name):
-        """The initializer of one weight."""
-        return StartWeights(self.model, self.weights, self.input_shape, name)
+    def __init__(self, name, model, weights, input_shape, array=None):
+        self.name, self.place, self.array = name, (model, weights, input_shape), array
 
     def __call__(self, shape, rng):
         """The weight, which has this shape."""
-        return load_weights(self.model, self.weights, self.input_shape).weights[self.name]
+        array, self.array = self.array, None
+        return load_weights(*self.place).weights[self.name] if array is None else array
+
+    def __getstate__(self):
+        return {**vars(self), "array": None}

@@ -1,9 +1,10 @@
 """Pretrained networks with their own head, as fitted classifiers."""
 
 import math
+from numbers import Integral
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import log_softmax, logsumexp, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from .image_features import PretrainedMixin
@@ -34,6 +35,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
     on_error : {"raise", "nan"}, default="raise"
         With "nan" a picture that cannot be read has probabilities of NaN; ``predict`` raises.
     verbose : int, default=0
+        Above 0 a bar shows the progress.
 
     Attributes
     ----------
@@ -86,6 +88,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         -------
         self
         """
+        self._forget()
         self._head()
         return self
 
@@ -94,6 +97,8 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         if self.crops not in (1, 10):
             raise ValueError(f"crops={self.crops!r} must be 1 or 10.")
         extractor = self._load()
+        if self.crops == 10 and extractor.preprocessing.crop is None:
+            raise ValueError("crops=10 needs a Preprocessing with a crop.")
         if "logits" not in extractor.points:
             raise ValueError(
                 f"{extractor.name} has no head with these weights; use ImageFeatures(layer='pool') "
@@ -118,19 +123,42 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of float32 of shape (n_pictures, n_classes)
-            With ``crops=10`` the logarithms of the averaged probabilities.
+        ndarray of float32 of shape (n_pictures, n_classes), or (n_pictures,)
+            With ``crops=10`` the logarithms of the averaged probabilities. For two classes the
+            second one's less the first one's.
         """
-        if self.crops == 10:
-            return np.log(self.predict_proba(X))
-        return self._logits(X)
+        scores = self._scores(X)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
-    def _logits(self, X):
+    def _scores(self, X):
         extractor, layer = self._head()
         pictures = Pictures(X)
-        out = np.full((len(pictures), math.prod(extractor.shapes[layer])), np.nan, np.float32)
-        self._warn(self._rows(extractor, pictures, (layer,), "flatten", out), len(pictures))
+        n = len(pictures)
+        out = np.full((n, math.prod(extractor.shapes[layer])), np.nan, np.float32)
+        with self._progress(n) as advance:
+            if self.crops == 1:
+                failed = self._rows(extractor, pictures, (layer,), "flatten", out, advance=advance)
+            else:
+                failed = self._crop_rows(extractor, pictures, layer, out, advance)
+        self._warn(failed, n)
         return out
+
+    def _crop_rows(self, extractor, pictures, layer, out, advance):
+        """As :meth:`_rows`, logarithms of the probabilities averaged over crops."""
+        failed = {}
+        for k, row in enumerate(out):
+            if advance is not None:
+                advance(1)
+            try:
+                crops = extractor.preprocessing.ten_crops(pictures.load(k))
+            except ValueError as error:
+                if self.on_error == "raise":
+                    raise
+                failed[k] = error
+                continue
+            (logits,) = extractor.run(crops, (layer,), "flatten", **self._run_options())
+            row[...] = logsumexp(log_softmax(logits, axis=1), axis=0) - math.log(len(crops))
+        return failed
 
     def predict_proba(self, X):
         """Probabilities of the classes.
@@ -143,25 +171,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         -------
         ndarray of float32 of shape (n_pictures, n_classes)
         """
-        if self.crops == 1:
-            return softmax(self._logits(X), axis=1)
-        extractor, layer = self._head()
-        pictures = Pictures(X)
-        run = {"device": self._device(), "n_threads": self._threads(), **self._options()}
-        out, failed = [], {}
-        for k in range(len(pictures)):
-            try:
-                crops = extractor.preprocessing.ten_crops(pictures.load(k))
-            except ValueError as error:
-                if self.on_error == "raise":
-                    raise
-                failed[k] = error
-                out.append(np.full(math.prod(extractor.shapes[layer]), np.nan, np.float32))
-                continue
-            (logits,) = extractor.run(crops, (layer,), "flatten", **run)
-            out.append(softmax(logits, axis=1).mean(axis=0))
-        self._warn(failed, len(pictures))
-        return np.stack(out)
+        return softmax(self._scores(X), axis=1)
 
     def predict(self, X):
         """The most probable class of each picture.
@@ -174,7 +184,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_pictures,)
         """
-        scores = self.decision_function(X)
+        scores = self._scores(X)
         if np.isnan(scores).any():
             bad = np.flatnonzero(np.isnan(scores).any(axis=1))
             raise ValueError(f"pictures {bad[:10].tolist()} have no class: they could not be read.")
@@ -191,13 +201,17 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         list of list of (class, probability)
-            One list per picture, the most probable first.
+            One list per picture, the most probable first; empty for one that could not be read.
         """
-        p, classes = self.predict_proba(X), self.classes_
-        if not 1 <= k <= len(classes):
-            raise ValueError(f"k={k!r} must be between 1 and {len(classes)}.")
+        classes = self.classes_.tolist()
+        if not isinstance(k, Integral) or not 1 <= k <= len(classes):
+            raise ValueError(f"k={k!r} must be an integer between 1 and {len(classes)}.")
+        p = self.predict_proba(X)
         order = np.argsort(-p, axis=1, kind="stable")[:, :k]
-        return [[(classes[c], float(row[c])) for c in top] for row, top in zip(p, order)]
+        return [
+            [(classes[c], float(row[c])) for c in top if row[c] == row[c]]
+            for row, top in zip(p, order)
+        ]
 
     def __sklearn_is_fitted__(self):
         return True

@@ -3,12 +3,11 @@
 import math
 import warnings
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from .._config import get_config
 from ..estimators.base import make_device
@@ -42,11 +41,16 @@ class PretrainedMixin:
             if fitted == wanted and digest != extractor.digest:
                 raise ValueError(
                     f"the weights of {extractor.name} are not those that this "
-                    f"{type(self).__name__} was fitted with (hash {extractor.digest[:16]}, "
-                    f"expected {digest[:16]}); fit it again, or put the old file back."
+                    f"{type(self).__name__} was fitted with; fit it again, or put the old file "
+                    "back."
                 )
             self._loaded = wanted, extractor
         return extractor
+
+    def _forget(self):
+        """Look for the network and its weights anew when they are needed next."""
+        for name in ("_loaded", "_fitted_with"):
+            vars(self).pop(name, None)
 
     def _check(self):
         for name in ("batch_size", "n_threads"):
@@ -69,6 +73,19 @@ class PretrainedMixin:
     def _options(self):
         return {"memory": get_config()["memory"], "precision": self.precision}
 
+    def _run_options(self):
+        return {"device": self._device(), "n_threads": self._threads(), **self._options()}
+
+    @contextmanager
+    def _progress(self, n):
+        """A function to call with numbers of pictures that are done; None where nothing shows."""
+        bar = progress_bar(n, "picture") if self.verbose else None
+        try:
+            yield None if bar is None else bar.update
+        finally:
+            if bar is not None:
+                bar.close()
+
     def _rows(self, extractor, pictures, layers, pool, out, at=None, advance=None):
         """Write features to the rows of ``out`` that belong to pictures, ``at`` or all.
 
@@ -77,14 +94,14 @@ class PretrainedMixin:
         dict of int to PictureError
             Of the pictures whose rows are left as they were.
         """
-        run = {"device": self._device(), "n_threads": self._threads(), **self._options()}
+        run = self._run_options()
         failed = {}
         size = max(1, min(self.batch_size, len(pictures)))
         batches = stream(pictures, extractor.preprocessing, size, run["n_threads"], indices=at)
         with closing(batches):
             for rows, batch, errors in batches:
                 if errors and self.on_error == "raise":
-                    raise next(iter(errors.values()))
+                    raise errors[min(errors)]
                 failed |= errors
                 good = np.array([k not in errors for k in rows.tolist()])
                 if good.any():
@@ -102,7 +119,7 @@ class PretrainedMixin:
 
     def _warn(self, failed, n):
         if failed:
-            some = "; ".join(map(str, list(failed.values())[:SHOWN]))
+            some = "; ".join(str(failed[k]) for k in sorted(failed)[:SHOWN])
             more = f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
             warnings.warn(
                 f"{len(failed)} of {n} pictures could not be used and give NaN: {some}{more}",
@@ -113,7 +130,11 @@ class PretrainedMixin:
         state = super().__getstate__().copy()
         loaded = state.pop("_loaded", None)
         if loaded is not None:
-            state["_fitted_with"] = loaded[0], loaded[1].digest
+            try:
+                digest = loaded[1].digest
+            except ValueError:  # the file is gone, and the pickle will ask for a fit
+                digest = None
+            state["_fitted_with"] = loaded[0], digest
         return state
 
     def __sklearn_tags__(self):
@@ -232,6 +253,7 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
             names = getattr(X, "columns", None)
             if names is not None:
                 self.feature_names_in_ = np.asarray(names, dtype=object)
+        self._forget()
         extractor, layers = self._prepare()
         self.layers_ = extractor.layers
         self.preprocessing_ = extractor.preprocessing
@@ -286,16 +308,11 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
         else:
             shape = (sum(self._sizes(extractor, layers)),)
         out = np.full((n, *shape), np.nan, np.float32)
-        bar = progress_bar(n, "picture") if self.verbose else None
-        advance = bar.update if bar is not None else None
-        try:
+        with self._progress(n) as advance:
             if cache is None:
                 failed = self._rows(extractor, pictures, layers, self.pool, out, None, advance)
             else:
                 failed = self._cached_rows(cache, extractor, pictures, layers, out, advance)
-        finally:
-            if bar is not None:
-                bar.close()
         self._warn(failed, n)
         return out
 
@@ -347,7 +364,6 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of str
         """
-        check_is_fitted(self, "n_features_out_")
         extractor, layers = self._prepare()
         wanted = [self.layer] if isinstance(self.layer, str) else self.layer
         sizes = self._sizes(extractor, layers)

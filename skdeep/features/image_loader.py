@@ -30,6 +30,7 @@ class ImageLoader(PretrainedMixin, TransformerMixin, BaseEstimator):
     on_error : {"raise", "nan"}, default="raise"
         Whether a picture that cannot be read is an error, or an array of NaN and a warning.
     verbose : int, default=0
+        Above 0 a bar shows the progress.
 
     Examples
     --------
@@ -92,14 +93,18 @@ class ImageLoader(PretrainedMixin, TransformerMixin, BaseEstimator):
         recipe, pictures = self._recipe(), Pictures(X)
         out = np.full((len(pictures), *recipe.output_shape), np.nan, np.float32)
         failed = {}
-        with closing(stream(pictures, recipe, self.batch_size, self._threads())) as batches:
+        with (
+            closing(stream(pictures, recipe, self.batch_size, self._threads())) as batches,
+            self._progress(len(pictures)) as advance,
+        ):
             for rows, batch, errors in batches:
                 if errors and self.on_error == "raise":
-                    raise next(iter(errors.values()))
+                    raise errors[min(errors)]
                 failed |= errors
                 out[rows] = batch
-        for k in failed:
-            out[k] = np.nan
+                if advance is not None:
+                    advance(len(rows))
+        out[list(failed)] = np.nan
         self._warn(failed, len(pictures))
         return out
 

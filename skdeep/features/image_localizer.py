@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 
 from .._validation import POSITIVE, SHARE
 from .image_features import PretrainedMixin
-from .pictures import Pictures
+from .pictures import PictureError, Pictures
 
 __all__ = ["ImageLocalizer", "Location"]
 
@@ -83,6 +83,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
     on_error : {"raise", "nan"}, default="raise"
         With "nan" a picture that cannot be read has no places.
     verbose : int, default=0
+        Above 0 a bar shows the progress.
 
     Attributes
     ----------
@@ -140,6 +141,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         -------
         self
         """
+        self._forget()
         self._wanted()
         self._window()
         return self
@@ -158,11 +160,15 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         for name, rule in (("threshold", SHARE), ("overlap", SHARE)):
             if not rule.holds(getattr(self, name)):
                 raise ValueError(f"{name}={getattr(self, name)!r} must be {rule.text}.")
-        if not self.scales or not all(POSITIVE.holds(s) and s >= 1 for s in self.scales):
+        if not isinstance(self.scales, (tuple, list)) or not self.scales:
             raise ValueError(f"scales={self.scales!r} must be a tuple of numbers of at least 1.")
+        for scale in self.scales:
+            _check_scale(scale)
         known = self.classes_
         if self.classes is None:
             return np.arange(len(known))
+        if isinstance(self.classes, str):
+            raise ValueError(f"classes={self.classes!r} must be a list of labels, or None.")
         places = {label: k for k, label in enumerate(known.tolist())}
         missing = [label for label in self.classes if label not in places]
         if missing:
@@ -170,14 +176,15 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         return np.array([places[label] for label in self.classes])
 
     def _window(self):
-        """Name of the last map, and its (height, width) for one picture of the usual size."""
+        """Name of the last map, its (height, width) for a picture of the usual size, its stride."""
         extractor = self._load()
-        maps = [n for n in extractor.network.names if len(extractor.shapes[n]) == 3]
-        if not maps or math.prod(extractor.shapes[maps[-1]][:2]) == 1:
-            maps = [n for n in maps if math.prod(extractor.shapes[n][:2]) > 1]
+        shapes = extractor.shapes
+        maps = [name for name in extractor.network.names if len(shapes[name]) == 3]
+        maps = [name for name in maps if math.prod(shapes[name][:2]) > 1]
         if not maps:
             raise ValueError(f"{extractor.name} has no maps to slide over; take a CNN.")
-        return maps[-1], extractor.shapes[maps[-1]][:2]
+        stride = next(p.stride for p in extractor.layers if p.name == maps[-1])
+        return maps[-1], shapes[maps[-1]][:2], stride
 
     def window_probabilities(self, X, scale=1.0):
         """Probabilities of all classes in every window.
@@ -186,6 +193,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         ----------
         X : sequence of pictures, as of :meth:`ImageFeatures.transform`
         scale : float, default=1.0
+            At least 1.
 
         Returns
         -------
@@ -193,22 +201,23 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
             One per picture.
         """
         self._wanted()
+        _check_scale(scale)
         pictures = Pictures(X)
         return [self._probabilities(pictures.load(k), scale)[0] for k in range(len(pictures))]
 
     def _probabilities(self, picture, scale):
         """Probabilities of every window, and the shape of the picture they were taken from."""
         extractor = self._load()
-        cut, (rows, columns) = self._window()
+        cut, (rows, columns), _ = self._window()
         recipe = extractor.preprocessing
-        side = (
-            recipe.resize
-            if isinstance(recipe.resize, int)
-            else min(extractor.network.input_shape[:2])
-        )
-        prepared = replace(recipe, resize=round(side * scale), crop=None)(picture)
+        if isinstance(recipe.resize, tuple):  # windows keep the ratio of the sides
+            recipe = replace(recipe, resize=min(recipe.resize))
+        size = recipe.resized(*picture.shape[:2])
+        scale = max(scale, *(s / have for s, have in zip(extractor.network.input_shape, size)))
+        size = tuple(round(have * scale) for have in size)
+        prepared = replace(recipe, resize=size, crop=None)(picture)
         trunk, head = extractor.split(cut, prepared.shape)
-        run = {"device": self._device(), "n_threads": self._threads(), **self._options()}
+        run = self._run_options()
         (maps,) = trunk.run(prepared[None], (cut,), None, **run)
         windows = sliding_window_view(maps[0], (rows, columns), axis=(0, 1))
         high, wide = windows.shape[:2]
@@ -236,43 +245,46 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         wanted, labels = self._wanted(), self.classes_
         pictures = Pictures(X)
         results, failed = [], {}
-        for k in range(len(pictures)):
-            try:
-                picture = pictures.load(k)
-            except ValueError as error:
-                if self.on_error == "raise":
-                    raise
-                failed[k] = error
-                results.append([])
-                continue
-            found = [
-                place for s in self.scales for place in self._places(picture, s, wanted, labels)
-            ]
-            results.append(suppress(found, self.overlap))
+        with self._progress(len(pictures)) as advance:
+            for k in range(len(pictures)):
+                found = []
+                try:
+                    picture = pictures.load(k)
+                    for s in self.scales:
+                        found += self._places(picture, s, wanted, labels)
+                except PictureError as error:
+                    if self.on_error == "raise":
+                        raise
+                    failed[k] = error
+                results.append(suppress(found, self.overlap))
+                if advance is not None:
+                    advance(1)
         self._warn(failed, len(pictures))
         return results
 
     def _places(self, picture, scale, wanted, labels):
         p, (height, width) = self._probabilities(picture, scale)
         side_y, side_x = self._load().network.input_shape[:2]
-        steps = [
-            (s - side) / max(n - 1, 1)
-            for s, side, n in zip((height, width), (side_y, side_x), p.shape)
-        ]
-        down, right = picture.shape[0] / height, picture.shape[1] / width
+        *_, stride = self._window()
         for i, j, c in zip(*np.nonzero(p[:, :, wanted] >= self.threshold)):
-            top, left = i * steps[0] * down, j * steps[1] * right
-            yield Location(
-                labels[wanted[c]],
-                float(p[i, j, wanted[c]]),
-                round(left),
-                round(top),
-                min(round(left + side_x * right), picture.shape[1]),
-                min(round(top + side_y * down), picture.shape[0]),
-            )
+            top, bottom = _span(i * stride, side_y, height, picture.shape[0])
+            left, right = _span(j * stride, side_x, width, picture.shape[1])
+            yield Location(labels[wanted[c]], float(p[i, j, wanted[c]]), left, top, right, bottom)
 
     def __sklearn_is_fitted__(self):
         return True
+
+
+def _check_scale(scale):
+    if not (POSITIVE.holds(scale) and scale >= 1):
+        raise ValueError(f"scale {scale!r} must be a number of at least 1.")
+
+
+def _span(start, side, prepared, size):
+    """First pixel, and the one after the last, of a window in a picture as it was given."""
+    ratio = size / prepared
+    first = min(round(start * ratio), size - 1)
+    return first, max(first + 1, min(round((start + side) * ratio), size))
 
 
 def suppress(places, overlap):

@@ -25,8 +25,8 @@ class LayerPoint:
     stride : float
         Pixels of the picture between two neighbouring positions; infinite without positions.
     field : float
-        Side in pixels of the part of the picture that one position can see, were it not for the
-        border; infinite for all of it.
+        Longer side in pixels of the part of the picture that one position can see, were it not for
+        the border; infinite for all of it.
     """
 
     name: str
@@ -85,39 +85,47 @@ def layer_table(network, points):
     for word, layer in points:
         canonical.setdefault(layer, word)
     return LayerTable(
-        LayerPoint(name, canonical.get(name, ""), t.shape[1:], *seen[id(t)])
+        LayerPoint(name, canonical.get(name, ""), t.shape[1:], *map(max, seen[id(t)]))
         for name, t in trace.activations.items()
         if id(t) in seen
     )
 
 
 def _reach(outputs, x):
-    """(stride, receptive field) of every tensor that depends on ``x``, by id."""
-    known = {id(x): (1.0, 1.0)}
+    """Strides and receptive fields, along both sides, of what depends on ``x``, by id."""
+    known = {id(x): ((1.0, 1.0), (1.0, 1.0))}
     for op in topological(outputs):
         inputs = [known[id(t)] for t in op.inputs if id(t) in known]
         if not inputs:
             continue
         strides, fields = zip(*inputs)
-        stride, field = min(strides), max(fields)  # a gate that sees everything keeps positions
+        # A gate that sees everything keeps positions.
+        strides, fields = tuple(map(min, *strides, (WHOLE,) * 2)), tuple(map(max, *fields, (0, 0)))
         window = _window(op)
-        if op.output.ndim == 2 or type(op).__name__ == "Attention":
-            stride, field = (WHOLE if op.output.ndim == 2 else stride), WHOLE
+        if op.output.ndim == 2:
+            strides = fields = (WHOLE, WHOLE)
+        elif type(op).__name__ == "Attention" or _sees_all(op, window):
+            fields = (WHOLE, WHOLE)
         elif window is not None:
-            size, step, dilation = window
-            field += (size - 1) * dilation * stride
-            stride *= step
-        known.update((id(t), (stride, field)) for t in op.outputs)
+            sizes, steps, dilations = window
+            reach = [(n - 1) * d * s for n, d, s in zip(sizes, dilations, strides)]
+            fields = tuple(f + more for f, more in zip(fields, reach))
+            strides = tuple(s * step for s, step in zip(strides, steps))
+        known.update((id(t), (strides, fields)) for t in op.outputs)
     return known
 
 
+def _sees_all(op, window):
+    """Whether there is one window, as large as the map, as in a gate."""
+    size = op.inputs[0].shape[1:3]
+    return window is not None and op.output.shape[1:3] == (1, 1) != size == tuple(window[0])
+
+
 def _window(op):
-    """(size, stride, dilation) of a window along the larger side, or None."""
+    """Sizes, strides and dilations of a window, or None."""
     kind = type(op).__name__
     if "Conv2D" in kind:
-        size, dilation = op.inputs[1].shape[:2], op.dilation
-    elif "Pool2D" in kind:
-        size, dilation = op.size, (1, 1)
-    else:
-        return None
-    return max(zip(size, op.stride, dilation))
+        return op.inputs[1].shape[:2], op.stride, op.dilation
+    if "Pool2D" in kind:
+        return op.size, op.stride, (1, 1)
+    return None

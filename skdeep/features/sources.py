@@ -5,6 +5,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -57,14 +58,20 @@ class Loaded:
         return dict(self.points).get(name, name)
 
     def before(self, name):
-        """Paths of the layers that run before one, or of all for None."""
+        """Paths of the layers that run before one, or before a canonical part, or of all for None.
+
+        A part begins after the last layer of the part before it.
+        """
         paths = list(Network(self.layers(), self.input_shape).probe())
         if name is None:
             return paths
-        wanted = self.layer(name)
-        inside = [k for k, p in enumerate(paths) if p == wanted or p.startswith(f"{wanted}.")]
+        words = [word for word, _ in self.points]
+        if name in words:
+            earlier = [p for _, p in self.points[: words.index(name)] if p != self.layer(name)]
+            return paths[: paths.index(earlier[-1]) + 1] if earlier else []
+        inside = [k for k, p in enumerate(paths) if p == name or p.startswith(f"{name}.")]
         if not inside:
-            raise ValueError(f"{name!r} is no layer of {self.name}, which has {paths}.")
+            raise ValueError(f"{name!r} is no layer of {self.name}, which has {words} and {paths}.")
         return paths[: inside[0]]
 
 
@@ -129,7 +136,12 @@ def load_weights(model, weights, input_shape):
     """
     source = _source(model, weights, False).locate()
     key = source.key and (*source.key, input_shape)
-    return _weights.get(key, lambda: source.load(input_shape))
+
+    def make():
+        with source.unchanged():
+            return source.load(input_shape)
+
+    return _weights.get(key, make)
 
 
 def load_extractor(model, weights, preprocessing, progress=False):
@@ -150,14 +162,18 @@ def load_extractor(model, weights, preprocessing, progress=False):
     recipe = source.recipe(preprocessing)
 
     def make():
-        known = source.load(recipe.output_shape)
+        with source.unchanged():
+            known = source.load(recipe.output_shape)
         network = Network(known.layers(), known.input_shape)
         network.probe()
         at_hand = [known.weights]
 
         def fill(vectors):
-            source.unchanged()
-            weights = at_hand.pop() if at_hand else source.load(recipe.output_shape).weights
+            try:
+                weights = at_hand.pop()
+            except IndexError:
+                with source.unchanged():
+                    weights = source.load(recipe.output_shape).weights
             network.gather(weights, vectors)
 
         return Extractor(
@@ -189,13 +205,24 @@ class Source:
         return self
 
     def digest(self):
-        """Hash of the contents."""
-        return digest_of_file(self.path)
+        """Hash of the contents that ``locate`` found."""
+        found = self.key[1:]
+        if found not in _digests:
+            with self.unchanged(), open(self.path, "rb") as file:
+                computed = hashlib.file_digest(file, "sha256").hexdigest()
+            _digests[found] = computed
+        return _digests[found]
 
+    @contextmanager
     def unchanged(self):
-        """Complain when the file is not the one that ``locate`` found."""
-        if self.path is not None and identity(self.path) != self.key[1:]:
-            raise ValueError(f"{self.path} has changed while it was in use; fit again.")
+        """Complain when what is read inside is not the file that ``locate`` found."""
+        try:
+            yield
+            same = self.path is None or identity(self.path) == self.key[1:]
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise ValueError(f"{self.path} was changed or removed while it was in use; fit again.")
 
     def recipe(self, preprocessing):
         """The preprocessing to use; ValueError when none is known, or sizes would differ."""
@@ -265,7 +292,7 @@ class KnownNetwork(Source):
         """Hash of the weights."""
         if self.random:
             return f"random {self.name}" + (f" {self.seed}" if self.seed else "")
-        return digest_of(self.weights) if self.path is None else digest_of_file(self.path)
+        return digest_of(self.weights) if self.path is None else super().digest()
 
 
 class GraphFile(Source):
@@ -274,7 +301,9 @@ class GraphFile(Source):
     def __init__(self, path, weights):
         if weights != "default":
             raise ValueError(f"{path} holds its own weights; leave weights='default'.")
-        self.path, self.name = Path(path), Path(path).name
+        self.path, self.name = Path(path).expanduser(), Path(path).name
+        if not self.path.is_file():
+            raise ValueError(f"there is no file {fspath(path)!r}, which is to be the model.")
         self.key = ("graph", *identity(self.path))
         same = (r.preprocessing for r in list_weights() if r.file == self.path.name)
         self.published = next(same, None)
@@ -305,13 +334,4 @@ def identity(path):
     return str(path), status.st_mtime_ns, status.st_size
 
 
-_digests = {}
-
-
-def digest_of_file(path):
-    """SHA-256 of a file, computed once per process."""
-    key = identity(path)
-    if key not in _digests:
-        with open(path, "rb") as file:
-            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _digests[key]
+_digests = {}  # SHA-256 by identity, computed once per process

@@ -41,7 +41,7 @@ class ParameterSet:
     """All arrays of a network by name, laid out in two flat vectors (trained, and kept)."""
 
     def __init__(self):
-        self.by_name = {}
+        self.by_name, self.facts = {}, {}
         self.sizes = {"parameter": 0, "state": 0}
 
     def declare(self, spec):
@@ -134,6 +134,13 @@ class Trace:
             yield
         finally:
             self.start, self.kept = before
+
+    def once(self, find):
+        """What the layer being traced finds out in its first trace; pickled with the parameters."""
+        path = ".".join(self.path)
+        if path not in self.parameters.facts:
+            self.parameters.facts[path] = find()
+        return self.parameters.facts[path]
 
     def call(self, layer, x, name=None):
         """Apply a layer inside its scope. A layer object used twice in one place shares weights."""

@@ -1,6 +1,7 @@
 """Weights on a device, and what programs derive from them once."""
 
 import threading
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -26,15 +27,18 @@ class Weights:
     device : CPU or CUDA
     memories : dict of str to memory, or callable
         "parameter" and "state" on the device. A function that gives them is called when something
-        is derived, and what it gives is not kept: the weights cannot change then.
+        is derived, and what it gives is not kept: the weights cannot change then. What is derived
+        of them is kept as long as somebody uses it.
     """
 
     def __init__(self, device, memories):
         self.device, self.memories = device, memories
-        self._derived = {}  # what is computed -> (memory, its table, memories the table points to)
+        self._passing = callable(memories)
+        self._derived = WeakValueDictionary() if self._passing else {}  # memory by what is computed
+        self._tables = []  # that compute it anew, and the memories they point to
         self._lock = threading.Lock()
 
-    def derive(self, places, size):
+    def derive(self, places, size, n_threads=1):
         """Memory that holds tensors computed from the weights alone.
 
         Parameters
@@ -43,38 +47,39 @@ class Weights:
             The tensors and where they go in the memory "static", as ``split_static`` gives them.
         size : int
             Words of that memory.
+        n_threads : int, default=1
+            That compute them.
         """
         program = compile_program(list(places), pinned=places)
         key = program.fingerprint()
         with self._lock:
-            if key not in self._derived:
-                passing = callable(self.memories)
+            static = self._derived.get(key)
+            if static is None:
                 memories = {
-                    **(self.memories() if passing else self.memories),
+                    **(self.memories() if self._passing else self.memories),
                     "static": self.device.zeros(size),
                     "constants": self.device.upload(program.constants),
                     "arena": self.device.empty(program.arena_size),
                 }
                 addresses = {role: self.device.address(m) for role, m in memories.items()}
                 table = program.bind(self.device, addresses)
-                self._run(table)
-                static = memories["static"]
-                self._derived[key] = (
-                    (static, table[:0], {}) if passing else (static, table, memories)
-                )
-            return self._derived[key][0]
+                self._run(table, n_threads)
+                self._derived[key] = static = memories["static"]
+                if not self._passing:
+                    self._tables.append((table, memories))
+            return static
 
     def refresh(self):
         """Compute everything anew; call it after the weights have changed."""
         with self._lock:
-            for _, table, _ in self._derived.values():
+            for table, _ in self._tables:
                 self._run(table)
 
-    def _run(self, table):
+    def _run(self, table, n_threads=1):
         if len(table):
-            self.device.run(table)
+            self.device.run(table, n_threads)
 
     @property
     def derived_bytes(self):
         """Memory of everything derived."""
-        return sum(4 * int(np.size(memory)) for memory, _, _ in self._derived.values())
+        return sum(4 * int(np.size(memory)) for memory in self._derived.values())
