@@ -65,6 +65,10 @@ def test_page_on_pictures(tmp_path, monkeypatch):
     assert Path("features-of-my-pictures").is_dir()
     assert names["model"].set_params(imagefeatures=names["features"]).fit(X, y).predict(X).shape
     assert names["classifier"].set_params(**small).predict(X).shape == (8,)
+    assert names["patches"].set_params(patchfeatures__n_patches=20).fit(X, y).score(X, y) == 1
+    names["baselines"]["random network"].set_params(model="squeezenet1_1")
+    for features in names["baselines"].values():
+        assert len(features.fit_transform(X)) == 8
     recipe = {"preprocessing": names["Preprocessing"](32, 32), **small}
     names["tuned"].set_params(
         imageloader=names["tuned"][0].set_params(**recipe),

@@ -7,7 +7,7 @@ from .. import ops
 from ..layers import Layer
 from .arrays import extractor_of
 
-CHUNK = 8192  # patches whose products with the dictionary are in memory together
+CHUNK = 2048  # patches whose products with the dictionary are in memory together
 
 
 class Products(Layer):
