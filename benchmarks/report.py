@@ -16,6 +16,7 @@ ORDER = [
     "lenet",
     "training",
     "networks",
+    "image_features",
     "scaling",
     "layers",
     "depthwise_pool",

@@ -13,7 +13,7 @@ _LAZY = {
     "NeuralNetRegressor": "estimators",
     "show_versions": "_versions",
 }
-_ROOMS = ("estimators", "features", "formats", "graph", "layers", "ops", "training")
+_ROOMS = ("datasets", "estimators", "features", "formats", "graph", "layers", "ops", "training")
 
 __all__ = [
     "MLPClassifier",

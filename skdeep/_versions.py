@@ -22,7 +22,6 @@ def show_versions():
 
 def versions():
     """The same facts as a dict of strings."""
-    import numba
 
     from ._config import get_config
     from .kernels import compiler, isa
@@ -49,7 +48,6 @@ def versions():
         "products of pairs" if current.bfloat16 else "widened to float32"
     ) + "; no kernels for AMX"
     found["threads"] = str(available_threads())
-    found["threading layer"] = numba.config.THREADING_LAYER
     found["device"] = get_config()["device"]
     folder = compiler.cache_directory()
     found["kernel cache"] = "none writable, compiling in memory" if folder is None else str(folder)

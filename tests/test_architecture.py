@@ -17,7 +17,7 @@ from skdeep.graph import OPS
 PACKAGE = Path(skdeep.__file__).parent
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent  # of the source, wherever the package is installed
-ROOMS = ("estimators", "features", "formats", "graph", "layers", "ops", "training")
+ROOMS = ("datasets", "estimators", "features", "formats", "graph", "layers", "ops", "training")
 
 # What each room may import besides itself. Operations are nodes of the graph and bring their
 # kernels; the graph compiles to a program, which is a table of kernels; so "graph" and "ops" both
@@ -52,7 +52,9 @@ MAY_IMPORT = {
         "skdeep",
     },
     "formats": set(),
+    "datasets": {"kernels", "_config", "_validation"},
     "cli": {
+        "datasets",
         "estimators",
         "features",
         "layers",
@@ -77,6 +79,7 @@ FOREIGN = {
     "estimators": {"numpy", "scipy", "sklearn"},
     "features": {"numpy", "scipy", "sklearn", "joblib", "PIL", "tqdm"},
     "formats": {"numpy", "h5py"},
+    "datasets": {"numpy"},
 }
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
@@ -194,6 +197,7 @@ def documented():
     "module",
     [
         "skdeep",
+        "skdeep.datasets",
         "skdeep.features",
         "skdeep.formats",
         "skdeep.layers",

@@ -122,9 +122,12 @@ CASES = {
     "Elu": lambda: ops.elu(data(IMAGES)),
     "Erf": lambda: ops.erf(data(IMAGES)),
     "Exp": lambda: ops.exp(data(IMAGES)),
+    "ExtractPatches": lambda: patches((3, 2)),
     "Gelu": lambda: ops.gelu(data(IMAGES)),
     "Hardsigmoid": lambda: ops.hardsigmoid(data(IMAGES)),
     "Hardswish": lambda: ops.hardswish(data(IMAGES)),
+    "HogBlocks": lambda: OPS["HogBlocks"](data(IMAGES), size=2, eps=0.1).output,
+    "HogCells": lambda: OPS["HogCells"](data(IMAGES), cell=2, bins=9, signed=False).output,
     "LayerNorm": lambda: ops.layer_norm(data(ROWS), weights(8), weights(8)),
     "LeakyRelu": lambda: ops.leaky_relu(data(IMAGES)),
     "LocalResponseNorm": lambda: ops.local_response_norm(data(IMAGES)),
@@ -145,6 +148,7 @@ CASES = {
     "QuickGelu": lambda: ops.quick_gelu(data(IMAGES)),
     "Silu": lambda: ops.silu(data(IMAGES)),
     "SliceAxis": lambda: ops.slice_axis(data(IMAGES), -1, 2, 5),
+    "SoftPool": lambda: OPS["SoftPool"](data(IMAGES), grid=(2, 2), mean=True, alpha=0.2).output,
     "Softmax": lambda: ops.softmax(data(ROWS)),
     "Softplus": lambda: ops.softplus(data(IMAGES)),
     "Sqrt": lambda: ops.sqrt(ops.square(data(IMAGES))),
@@ -152,11 +156,21 @@ CASES = {
     "Subtract": lambda: data(IMAGES) - data(IMAGES),
     "SwapBlocks": lambda: ops.transpose(data(IMAGES), (0, 2, 1, 3)),
     "Tanh": lambda: ops.tanh(data(IMAGES)),
+    "TrianglePool": lambda: triangles(patches((2, 2))),
 }
 
 
 def data(shape):
     return Tensor(shape, role="data")
+
+
+def patches(size):
+    return OPS["ExtractPatches"](data(IMAGES), size=size, stride=(1, 2), eps=0.1).output
+
+
+def triangles(z):
+    q = ops.dense(z, weights(z.shape[3], 5))
+    return OPS["TrianglePool"](q, z, grid=(2, 1), mean=False).output
 
 
 def round_trip(x):

@@ -10,6 +10,7 @@ from test_networks import assert_near, computed
 
 from skdeep.features import find_network, random_weights
 from skdeep.features.caffe_network import from_caffe
+from skdeep.features.networks.caffe_names import CaffeNaming
 from skdeep.formats import FormatError, read_weights, sniff
 from skdeep.formats.overfeat import LARGE, SMALL, read, size_of
 
@@ -185,7 +186,8 @@ def test_names_of_weights(name, old):
     """Every weight has a place, of the right size, in old files with four axes everywhere."""
     architecture = find_network(name)
     expected, state = {}, {}
-    theirs = {ours: caffe for caffe, ours in architecture.namings[0].renames}
+    naming = next(n for n in architecture.namings if isinstance(n, CaffeNaming))
+    theirs = {ours: caffe for caffe, ours in naming.renames}
     for spec in architecture.network().parameters:
         layer, _, part = spec.name.rpartition(".")
         shape = spec.shape[::-1] if len(spec.shape) < 4 else [spec.shape[k] for k in (3, 2, 0, 1)]
@@ -196,9 +198,9 @@ def test_names_of_weights(name, old):
         assert {"conv1_1.0", "conv3_3.1", "conv5_3.0", "fc6.0", "fc8.1"} <= set(state)
     if name == "vgg19":
         assert {"conv3_4.0", "conv5_4.1", "fc7.0"} <= set(state)
-    found = architecture.namings[0](state)
+    found = naming(state)
     assert {key: array.shape for key, array in found.items()} == expected
-    assert architecture.namings[0]({"features.0.weight": zeros(1)}) is None
+    assert naming({"features.0.weight": zeros(1)}) is None
 
 
 @pytest.mark.parametrize(("shapes", "name"), [(SMALL, "overfeat_small"), (LARGE, "overfeat_large")])

@@ -8,6 +8,7 @@ import pytest
 
 MODULES = (
     "skdeep",
+    "skdeep.datasets",
     "skdeep.features",
     "skdeep.formats",
     "skdeep.layers",

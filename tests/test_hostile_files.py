@@ -103,7 +103,7 @@ def read_all(path):
 # Formats that are not damaged here, and why.
 ELSEWHERE = {
     "caffemodel": "in test_caffe.py: a message cut between two fields is a message",
-    "onnx": "in the tests of ONNX, likewise",
+    "onnx": "below, likewise",
     "overfeat": "bytes without a structure, of one size",
 }
 
@@ -131,6 +131,26 @@ def test_flipped_bits_do_no_harm(sound):
         damaged[place] ^= 1 << random.randint(8)
         path.write_bytes(damaged)
         read_all(path)
+
+
+def test_damaged_onnx_does_no_harm(tmp_path):
+    from onnx import TensorProto, helper, numpy_helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
+    node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3])
+    weight = numpy_helper.from_array(np.ones((2, 3, 3, 3), np.float32), "w")
+    graph = helper.make_graph([node], "net", ends[:1], ends[1:], [weight])
+    content, path = helper.make_model(graph).SerializeToString(), tmp_path / "net.onnx"
+    random, refused = np.random.RandomState(0), 0
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_all(path)["w"], numpy_helper.to_array(weight))
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << random.randint(8)
+        for damaged in (content[:place], flipped):
+            path.write_bytes(damaged)
+            refused += read_all(path) is None
+    assert refused > len(content)
 
 
 NUMBERS = [-1, 1 << 62, 1 << 40, (1 << 32) - 1, 1 << 31, 0, 255]

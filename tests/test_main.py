@@ -271,7 +271,7 @@ def test_warmup_knows_every_kernel():
         if "cuda" not in module.name:
             import_module(f"skdeep.kernels.{module.name}")
     assert set(compiler.KERNELS) <= set(warmup.compilable()) == known
-    assert {"run_serial", "run_steps", "blocks_parallel"} <= known
+    assert {"run_serial", "run_steps", "help_team"} <= known
 
 
 # -- fetch ----------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import shutil
 import threading
 
 import joblib
-import numba
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -49,23 +48,18 @@ def parallel_runs(monkeypatch):
     """Names of the parallel runners, in the order they were entered."""
     entered = []
 
-    def counted(name):
-        function = getattr(runner, name)
+    def blocks(*args):
+        entered.append("blocks")
+        return apart(*args)
 
-        def call(*args):
-            entered.append(name)
-            return function(*args)
-
-        return call
-
-    def steps(*args, team, **options):
+    def steps(*args, team=1, **options):
         if team > 1:
             entered.append("steps")
         return alone(*args, team=team, **options)
 
-    alone = runner.steps
+    alone, apart = runner.steps, runner.blocks
     monkeypatch.setattr(runner, "steps", steps)
-    monkeypatch.setattr(runner, "blocks_parallel", counted("blocks_parallel"))
+    monkeypatch.setattr(runner, "blocks", blocks)
     return entered
 
 
@@ -76,7 +70,7 @@ def test_any_number_of_threads_gives_the_same_bits(name, parallel_runs):
     two = bits(net(name, n_threads=2).fit(X, Y))
     assert two == one
     if cpu.available_threads() > 1:
-        assert set(parallel_runs) == {"steps", "blocks_parallel"}
+        assert set(parallel_runs) == {"steps", "blocks"}
     skdeep.set_config(n_threads=1)
     assert bits(net(name).fit(X, Y)) == one
     assert bits(net(name, n_threads=1000).fit(X, Y)) == one
@@ -178,7 +172,6 @@ def test_one_estimator_predicts_in_many_threads():
 FOUR_FITS = """
 import threading
 import numpy as np
-import numba
 from skdeep import NeuralNetClassifier
 from skdeep.layers import Conv2D, Dense, Dropout
 
@@ -214,15 +207,14 @@ work(2, expected := [])
 after = at_once(2, 2, 2, 2)
 assert before == [expected] * len(before), "before"
 assert after == [expected] * len(after), "after"
-print(numba.threading_layer())
+print("done")
 """
 
 
 @pytest.mark.parametrize("also_main", [False, True])
-@pytest.mark.parametrize("layer", ["workqueue", "omp"])
-def test_four_python_threads_fit_at_once(layer, also_main, run_python):
+def test_four_python_threads_fit_at_once(also_main, run_python):
     script = FOUR_FITS.replace("{also_main}", str(also_main))
-    assert run_python(script, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS=2) == f"{layer}\n"
+    assert run_python(script, NUMBA_NUM_THREADS=2) == "done\n"
 
 
 FORK = """
@@ -257,33 +249,32 @@ print("done")
 
 
 @pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("layer", ["workqueue", "omp"])
-def test_forked_processes_give_the_same_bits(layer, first, run_python):
+def test_forked_processes_give_the_same_bits(first, run_python):
     script = FORK.replace("{first}", str(first))
-    assert run_python(script, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS=2) == "done\n"
+    assert run_python(script, NUMBA_NUM_THREADS=2) == "done\n"
 
 
-def test_a_thread_that_comes_while_the_pool_starts(monkeypatch):
-    def not_yet():
-        raise ValueError("Threading layer is not initialized.")
-
-    expected = bits(net("dense", n_threads=2).fit(X, Y))
-    monkeypatch.setattr(cpu, "_started_parallel", True)
-    monkeypatch.setattr(numba, "threading_layer", not_yet)
-    found = []
-    thread = threading.Thread(
-        target=lambda: found.append(bits(net("dense", n_threads=2).fit(X, Y)))
-    )
-    thread.start()
-    thread.join()
-    assert found == [expected]
-
-
-def test_threads_are_put_back():
-    before = numba.get_num_threads()
-    net("dense", n_threads=1).fit(X, Y).predict(X)
+def test_threads_end_with_the_call():
+    before = threading.active_count()
     net("dense", n_threads=2).fit(X, Y).predict(X)
-    assert numba.get_num_threads() == before
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_every_block_is_run_once(threads):
+    """Each adds to where its table points, whatever number of threads there is."""
+    n, one, zero = 7, np.ones(1, np.float32), np.zeros(1, np.float32)
+    counts = [np.zeros(CHUNK, np.float32) for _ in range(threads)]
+    weights, partial = np.ones(CHUNK, np.float32), np.zeros(1, np.float32)
+    tables = np.zeros((threads, 1, runner.HEADER + 6), np.int64)
+    for table, count in zip(tables, counts):  # count += 1
+        table[0, :2] = KERNELS["penalty"].address, 1
+        table[0, 4:9] = [a.ctypes.data for a in (weights, count, partial, one, zero)]
+        table[0, 9] = CHUNK
+    registers = np.zeros((threads, 16), np.int32)
+    runner.blocks(tables, registers, 10, 0, n)
+    assert [int(c[0]) for c in counts] == [len(range(t, n, threads)) for t in range(threads)]
+    assert max(registers[:, 0]) == 10 * (n - 1)
 
 
 # -- where nothing can be written, nothing can be reached ----------------------------------------

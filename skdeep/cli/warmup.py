@@ -10,10 +10,10 @@ from . import children_ignore_interrupt, default_jobs
 
 def compilable():
     """Everything that is compiled for the CPU, by name: what kernels call, loops, kernels."""
-    from .. import estimators, features  # noqa: F401  (they import every room, so every kernel)
-    from ..kernels.compiler import FUNCTIONS, KERNELS, SHARED
+    from .. import datasets, estimators, features  # noqa: F401  (with them come all kernels)
+    from ..kernels.compiler import KERNELS, SHARED
 
-    return SHARED | FUNCTIONS | dict(sorted(KERNELS.items()))
+    return SHARED | dict(sorted(KERNELS.items()))
 
 
 def compile_one(name):

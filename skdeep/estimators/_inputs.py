@@ -35,7 +35,7 @@ def check_inputs(estimator, X, *, reset):
     return X, shape or (X.shape[1],)
 
 
-def sample_shape(input_shape, given, n_features):
+def sample_shape(input_shape, given, n_features, name="input_shape"):
     """The shape of one sample that the network sees.
 
     Parameters
@@ -46,6 +46,8 @@ def sample_shape(input_shape, given, n_features):
         Shape that X came in.
     n_features : int
         Numbers of one sample.
+    name : str
+        What messages call ``input_shape``.
 
     Raises
     ------
@@ -55,17 +57,17 @@ def sample_shape(input_shape, given, n_features):
     if input_shape is None:
         return tuple(given)
     if not SHAPE.holds(input_shape):
-        raise ValueError(f"input_shape={input_shape!r} must be {SHAPE.text}.")
+        raise ValueError(f"{name}={input_shape!r} must be {SHAPE.text}.")
     shape = tuple(int(s) for s in input_shape)
     free = shape.count(-1)
     known = math.prod(s for s in shape if s != -1)
     if free > 1:
-        raise ValueError(f"input_shape={input_shape!r} may have one -1 only.")
+        raise ValueError(f"{name}={input_shape!r} may have one -1 only.")
     if free and known and n_features % known == 0:
         return tuple(n_features // known if s == -1 else s for s in shape)
     if not free and known == n_features:
         return shape
     raise ValueError(
-        f"input_shape={input_shape!r} does not fit X: one sample has {n_features} features, "
+        f"{name}={input_shape!r} does not fit X: one sample has {n_features} features, "
         f"which is not {' * '.join(map(str, shape))}."
     )

@@ -12,6 +12,7 @@ from .heritage import (
     VGG16Transformer,
     VGG19Transformer,
 )
+from .hog_features import HOGFeatures
 from .image_classifier import ImageClassifier
 from .image_features import ImageFeatures
 from .image_loader import ImageLoader
@@ -21,8 +22,10 @@ from .labels import labels
 from .loading import stream
 from .networks import Architecture, find_network, random_weights
 from .onnx_network import from_onnx
+from .patch_features import PatchFeatures
 from .pictures import PictureError, Pictures
 from .preprocessing import Preprocessing
+from .random_features import RandomFeatures
 from .records import WeightsRecord, find_weights, list_weights
 from .sources import clear_loaded
 
@@ -36,16 +39,19 @@ __all__ = [
     "Architecture",
     "FeatureCache",
     "FetchError",
+    "HOGFeatures",
     "ImageClassifier",
     "ImageFeatures",
     "ImageLoader",
     "ImageLocalizer",
     "ImportedNetwork",
     "Location",
+    "PatchFeatures",
     "PictureError",
     "Pictures",
     "Preprocessing",
     "Pretrained",
+    "RandomFeatures",
     "WeightsRecord",
     "clear_loaded",
     "fetch",

@@ -168,7 +168,13 @@ class Extractor:
         if predictor is None:
             build = partial(_build, layers, pool, self._class_token())
             predictor = Predictor(
-                self.network, build, data, self._weights_on(device), block, **options
+                self.network,
+                build,
+                data,
+                self._weights_on(device),
+                block,
+                n_threads=n_threads,
+                **options,
             )
         results = predictor.run(data, n_threads)
         with self._lock:

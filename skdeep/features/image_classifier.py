@@ -203,7 +203,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         list of list of (class, probability)
             One list per picture, the most probable first; empty for one that could not be read.
         """
-        classes = self.classes_
+        classes = self.classes_.tolist()
         if not isinstance(k, Integral) or not 1 <= k <= len(classes):
             raise ValueError(f"k={k!r} must be an integer between 1 and {len(classes)}.")
         p = self.predict_proba(X)

@@ -1,6 +1,7 @@
 """From the names of a network and of its weights to arrays in memory, once per process."""
 
 import hashlib
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from .records import WeightsRecord, find_weights, list_weights
 GRAPHS = (".onnx", ".caffemodel")  # files that hold a network, not only its weights
 # By format, a function of (WeightsFile, input_shape) that gives an ImportedNetwork.
 GRAPH_READERS = {"caffemodel": from_caffe, "onnx": from_onnx}
+RANDOM = re.compile(r"random(?::(\d+))?")  # weights, with the seed of a RandomFeatures
 KEPT = 4  # networks whose weights stay in memory
 
 
@@ -250,7 +252,7 @@ class KnownNetwork(Source):
     def __init__(self, architecture, weights, progress):
         self.architecture, self.name = architecture, architecture.name
         self.weights, self.progress = weights, progress
-        self.random = isinstance(weights, str) and weights == "random"
+        self.random = isinstance(weights, str) and RANDOM.fullmatch(weights)
         known = bool(list_weights(self.name)) or isinstance(weights, WeightsRecord)
         given = self.random or isinstance(weights, Mapping)
         if known or not given:
@@ -259,7 +261,8 @@ class KnownNetwork(Source):
             self.published = self.record.preprocessing
         self.path = None
         if self.random:
-            self.key = ("random", architecture)
+            self.seed = int(self.random[1] or 0)
+            self.key = ("random", self.seed, architecture)
 
     def locate(self):
         """Find the file, or fetch it."""
@@ -273,7 +276,7 @@ class KnownNetwork(Source):
         names = None
         if self.random:
             architecture = self.architecture
-            weights = random_weights(architecture.network(shape))
+            weights = random_weights(architecture.network(shape), self.seed)
         else:
             state = self.weights if self.path is None else read_weights(self.path).tensors
             try:
@@ -288,7 +291,7 @@ class KnownNetwork(Source):
     def digest(self):
         """Hash of the weights."""
         if self.random:
-            return f"random {self.name}"
+            return f"random {self.name}" + (f" {self.seed}" if self.seed else "")
         return digest_of(self.weights) if self.path is None else super().digest()
 
 

@@ -17,11 +17,12 @@ CACHE = 2**20  # bytes of the second-level cache that is reckoned with
 PER_SAMPLE = {
     "Absolute", "Attention", "AveragePool2D", "AveragePool2DBfloat16", "BatchMatMul", "BatchNorm",
     "Clip", "Conv2D", "Conv2DBfloat16", "Copy", "Dense", "DenseBfloat16", "DepthwiseConv2D",
-    "DepthwiseConv2DBfloat16", "Elu", "Erf", "Exp", "Gelu", "Hardsigmoid", "Hardswish", "LayerNorm",
-    "LeakyRelu", "LocalResponseNorm", "LogSoftmax", "MaxPool2D", "MaxPool2DBfloat16", "Mish",
-    "Narrow", "Negative", "Pad2D", "PadAxis", "QuickGelu", "Relu", "Reshape", "Selu",
-    "ShuffleChannels", "Sigmoid", "Silu", "SliceAxis", "Softmax", "Softplus", "Sqrt", "Square",
-    "SwapBlocks", "Tanh", "Widen",
+    "DepthwiseConv2DBfloat16", "Elu", "Erf", "Exp", "ExtractPatches", "Gelu", "Hardsigmoid",
+    "Hardswish", "HogBlocks", "HogCells", "LayerNorm", "LeakyRelu", "LocalResponseNorm",
+    "LogSoftmax", "MaxPool2D", "MaxPool2DBfloat16", "Mish", "Narrow", "Negative", "Pad2D",
+    "PadAxis", "QuickGelu", "Relu", "Reshape", "Selu", "ShuffleChannels", "Sigmoid", "Silu",
+    "SliceAxis", "SoftPool", "Softmax", "Softplus", "Sqrt", "Square", "SwapBlocks", "Tanh",
+    "TrianglePool", "Widen",
 }  # fmt: skip
 ALIGNED = {
     "Add",

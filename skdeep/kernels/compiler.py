@@ -18,7 +18,7 @@ from pathlib import Path
 import numba
 from llvmlite import binding, ir
 from numba import types
-from numba.core import caching, cgutils, config
+from numba.core import cgutils, config
 from numba.core.ccallback import _CFuncCompiler
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
@@ -31,7 +31,6 @@ OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": Fals
 
 KERNELS = {}
 SHARED = {}  # functions that kernels call, by name
-FUNCTIONS = {}  # those with parallel loops, by name
 _lock = threading.RLock()
 _called = []  # names of shared functions that the kernel being compiled calls
 _compiled_now = []  # names of what this process had to compile, for messages and tests
@@ -267,81 +266,6 @@ def inline(function):
 def expand(function):
     """A large helper of a single kernel, merged into its source: compiled once, not twice."""
     return numba.njit(function, inline="always", **OPTIONS)
-
-
-# ---- functions that only Numba can run: those with parallel loops -------------------------------
-
-
-class _Locator(caching._CacheLocator):
-    """Keeps one function's files in our folder; the folder's name is the stamp of the sources."""
-
-    def __init__(self, name):
-        kept = _find(f"{name}.nbi")
-        self.folder = cache_directory() if kept is None else kept.parent
-
-    def get_cache_path(self):
-        return str(self.folder)
-
-    def get_source_stamp(self):
-        return source_hash()
-
-    def get_disambiguator(self):
-        return None
-
-
-def _disk_cache(function, name):
-    """Numba's function cache, keyed by a name instead of file, line and closure."""
-
-    class Impl(caching.CompileResultCacheImpl):
-        def __init__(self, py_func):
-            self._lineno = 0
-            self._locator = _Locator(name)
-            self._filename_base = name
-
-    class Cache(caching.FunctionCache):
-        _impl_class = Impl
-
-        def _index_key(self, sig, codegen):
-            return sig, codegen.magic_tuple(), name
-
-    return Cache(function)
-
-
-def cached_njit(signature, **options):
-    """An ``njit`` function of exactly one signature, compiled on first call and kept on disk."""
-
-    def wrap(function):
-        lazy = _LazyFunction(function, signature, {**OPTIONS, **options})
-        FUNCTIONS[function.__name__] = lazy
-        return lazy
-
-    return wrap
-
-
-class _LazyFunction:
-    def __init__(self, function, signature, options):
-        self.function, self.signature, self.options = function, signature, options
-        self.__doc__ = function.__doc__
-
-    @cached_property
-    def compiled(self):
-        with _lock:
-            dispatcher = numba.njit(self.function, **self.options)
-            if cache_directory() is not None or self.on_disk:
-                dispatcher._cache = _disk_cache(self.function, self.function.__name__)
-            dispatcher.compile(self.signature)
-            if not sum(dispatcher.stats.cache_hits.values()):
-                _compiled_now.append(self.function.__name__)
-            dispatcher.disable_compile()
-            return dispatcher
-
-    def __call__(self, *args):
-        return self.compiled(*args)
-
-    @property
-    def on_disk(self):
-        """Whether compiled code for this function is waiting on disk."""
-        return _find(f"{self.function.__name__}.nbi") is not None
 
 
 def compiled_in_this_process():

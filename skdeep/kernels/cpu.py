@@ -6,9 +6,7 @@ the CUDA device of :mod:`skdeep.kernels.cuda` offers the same.
 """
 
 import logging
-import os
 import threading
-from contextlib import contextmanager
 
 import numba
 import numpy as np
@@ -19,18 +17,6 @@ from .compiler import KERNELS, cache_directory
 ALIGNMENT = 64
 WORTH_A_TEAM = 300_000  # ns of work in rows to share: starting a thread takes about 100 us
 SLACK = 32  # elements readable past the end of every buffer
-
-_started_parallel = False  # this process has entered a parallel region
-_forked = False  # a child of a process that had: its OpenMP pool is gone
-
-
-def _after_fork():
-    global _forked
-    _forked = _started_parallel
-
-
-if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def available_threads():
@@ -44,36 +30,6 @@ def resolve_threads(n_threads):
         in_main = threading.current_thread() is threading.main_thread()
         return available_threads() if in_main else 1
     return max(1, min(int(n_threads), available_threads()))
-
-
-@contextmanager
-def _threads(n):
-    """Limit Numba's threads for this calling thread, and put the limit back."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(n)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
-
-
-def _may_run_parallel():
-    """Whether entering a parallel region here is safe.
-
-    A process forked after OpenMP started must not; Numba's ``workqueue`` layer aborts the process
-    when two threads enter it at once, so only the main thread may use it.
-    """
-    global _started_parallel
-    if _forked:
-        return False
-    if threading.current_thread() is not threading.main_thread():
-        try:
-            if numba.threading_layer() == "workqueue":
-                return False
-        except ValueError:  # no parallel region has begun: which layer it will be is not known yet
-            return False
-    _started_parallel = True
-    return True
 
 
 class CPU:
@@ -130,10 +86,13 @@ class CPU:
         return {name: KERNELS[name].address for name in names}
 
     def run(self, table, n_threads=1):
-        """Walk a program once."""
-        if n_threads > 1 and _may_run_parallel():
-            with _threads(n_threads):
-                runner.run_parallel(table)
+        """Walk a program once; the threads share the tiles of large rows."""
+        if n_threads > 1 and table[:, 2].any():
+            registers, nothing = np.zeros(16, np.int32), np.zeros((1, 0), np.int32)
+            zero = np.zeros(1, np.float32)
+            runner.steps(
+                table, registers, nothing, nothing[0], nothing, zero, np.zeros(1), team=n_threads
+            )
         else:
             runner.launch(runner.run_serial, table, *table.shape)
 
@@ -153,9 +112,8 @@ class CPU:
 
         Then ``n_threads`` share the tiles of large rows, as in training.
         """
-        if len(tables) > 1 and last - first > 1 and _may_run_parallel():
-            with _threads(len(tables)):
-                runner.blocks_parallel(tables, registers, block, first, last)
+        if len(tables) > 1 and last - first > 1:
+            runner.blocks(tables, registers, block, first, last)
             return
         starts = block * np.arange(first, last, dtype=np.int32)[:, None]
         nothing = np.zeros((len(starts), 0), np.int32)

@@ -4,14 +4,15 @@ A program is an int64 table, one row per kernel call:
 ``[address of the kernel, tiles, work in ns if the tiles run in parallel or 0, 0 | operands ...]``.
 
 The serial loops are kernels themselves: they take everything by address and start without Numba's
-help. So is a training program's parallel loop, which a *team* of threads walks that live as long as
-the call. The first of them, the leader, goes through the rows and publishes the tiles of a large
-one, in equal shares; everyone does the tiles of his share, then those that are left of others'. Who
-does a tile is decided by one atomic addition, and the leader waits for tiles that are begun, never
-for a thread: one that the system has put to sleep costs nothing, where OpenMP's barrier waits for
-it (6 ms a row were seen on busy cores). Handing over a row takes well under a microsecond.
+help. So is the parallel loop, which a *team* of threads walks that live as long as the call. The
+first of them, the leader, goes through the rows and publishes the tiles of a large one, in equal
+shares; everyone does the tiles of his share, then those that are left of others'. Who does a tile
+is decided by one atomic addition, and the leader waits for tiles that are begun, never for a
+thread: one that the system has put to sleep costs nothing, where OpenMP's barrier waits for it (6
+ms a row were seen on busy cores). Handing over a row takes well under a microsecond.
 
-The other parallel loops are Numba functions, with its thread pool.
+Numba's own parallel loops are not used: the first of a process takes 0.4 s to be loaded, and its
+threads go on spinning when their work is done.
 """
 
 import ctypes
@@ -22,11 +23,11 @@ from functools import cache
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiler import cached_njit, inline, kernel
+from .compiler import inline, kernel
 from .simd import load_f32, load_i32, load_i64, store_i32, store_i64
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -38,10 +39,6 @@ EPOCH, DONE, JOB, TICKETS = 0, LINE, 2 * LINE, 3 * LINE
 SHIFT, LOW = 32, 2**32 - 1  # a ticket is (end of the share, next tile of it)
 FLUSH = 0x8040  # bits of MXCSR: results and operands below the normal numbers are zero
 PATIENCE = 500  # looks at a word before a thread offers its core to others
-
-TABLE = types.Array(types.int64, 2, "C")
-TABLES = types.Array(types.int64, 3, "C")
-INT_ROWS = types.Array(types.int32, 2, "C")
 
 
 @intrinsic
@@ -323,21 +320,6 @@ def launch(kernel, *operands):
     _callable(kernel)(_IGNORED, _IGNORED + 8, block.ctypes.data, 0)
 
 
-@cached_njit(types.void(TABLE), parallel=True)
-def run_parallel(table):
-    """Walk a program once; rows marked parallel spread their tiles over the threads."""
-    width = table.shape[1]
-    for r in range(table.shape[0]):
-        operands = table.ctypes.data + 8 * (r * width + HEADER)
-        address = table[r, 0]
-        if table[r, 2]:
-            for tile in prange(table[r, 1]):
-                call(address, operands, tile)
-        else:
-            for tile in range(table[r, 1]):
-                call(address, operands, tile)
-
-
 @cache
 def _idle_function():
     """The system's function that lets other threads run, as ctypes sees it."""
@@ -381,18 +363,27 @@ def steps(table, registers, values, index, orders, loss, losses, team=1, flush=F
     return int(done[0])
 
 
-_BLOCKS = types.void(TABLES, INT_ROWS, types.int64, types.int64, types.int64)
-
-
-@cached_njit(_BLOCKS, parallel=True)
-def blocks_parallel(tables, registers, block, first, last):
+def blocks(tables, registers, block, first, last):
     """Run blocks first .. last-1, each thread with its own table, registers and arena.
 
-    Before each, ``registers[t, 0]`` says at which row it starts.
+    Before each, ``registers[t, 0]`` says at which row it starts. The threads live as long as this
+    call, and can be started from any thread.
     """
-    threads = tables.shape[0]
-    size = 8 * tables.shape[1] * tables.shape[2]
-    for t in prange(threads):
-        for b in range(first + t, last, threads):
-            registers[t, 0] = b * block
-            walk(tables.ctypes.data + t * size, tables.shape[1], tables.shape[2])
+    threads = min(len(tables), last - first)
+    loss = np.zeros(1, np.float32)
+
+    def work(t):
+        starts = block * np.arange(first + t, last, threads, dtype=np.int32)[:, None]
+        nothing = np.zeros((len(starts), 0), np.int32)
+        losses = np.zeros(len(starts))
+        steps(tables[t], registers[t], starts, nothing[0], nothing, loss, losses)
+
+    helpers = [threading.Thread(target=work, args=(t,), daemon=True) for t in range(1, threads)]
+    try:
+        for thread in helpers:
+            thread.start()
+        work(0)
+    finally:
+        for thread in helpers:
+            if thread.ident is not None:
+                thread.join()

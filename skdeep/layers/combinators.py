@@ -114,9 +114,9 @@ class NamedLayersMixin:
 
     def _named(self, layers):
         """As :func:`named_layers`, whose names may not be those of parameters."""
-        pairs = named_layers(layers)
+        pairs, own = named_layers(layers), self._own()
         for name, _ in pairs:
-            if name in self._own():
+            if name in own:
                 raise ValueError(
                     f"layer name {name!r} is taken by a parameter of {type(self).__name__}; "
                     "rename the layer."

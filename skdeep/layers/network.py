@@ -1,11 +1,15 @@
 """A network: named layers, the layout of their weights, and symbolic runs of them."""
 
+from functools import cached_property
+
 import numpy as np
 
 from ..graph.tensor import Tensor
 from ..ops.sparse import densify
 from .base import ParameterSet, Trace
 from .combinators import named_layers
+
+COLUMNS = 16  # that fill a line of the cache
 
 
 class Network:
@@ -63,6 +67,10 @@ class Network:
         dict of str to tuple
             Shape that each layer gives for one sample.
         """
+        return dict(self._shapes)
+
+    @cached_property
+    def _shapes(self):
         _, trace = self.trace(Tensor((1, *self.input_shape), role="data"), training=False)
         return {name: t.shape[1:] for name, t in trace.activations.items()}
 
@@ -122,5 +130,17 @@ class Network:
                 raise ValueError(
                     f"weight {name!r} has shape {np.shape(weights[name])}, expected {view.shape}."
                 )
-            view[...] = weights[name]
+            copy_columns(np.asarray(weights[name]), view)
         return vectors
+
+
+def copy_columns(array, out):
+    """Copy an array that may be a transposed view, some columns at a time.
+
+    Each of them is then read from its begin to its end, while its lines are in the cache.
+    """
+    if array.ndim < 2 or array.strides[-1] == array.itemsize:
+        out[...] = array
+        return
+    for k in range(0, array.shape[-1], COLUMNS):
+        out[..., k : k + COLUMNS] = array[..., k : k + COLUMNS]

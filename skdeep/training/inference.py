@@ -68,9 +68,12 @@ class Predictor:
         "low" declines Winograd's convolutions, whose packed weights take four times the memory.
     precision : {"float32", "bfloat16"}, default="float32"
         Of the weights and of what layers hand to one another; sums and results are float32.
+    n_threads : int, default=1
+        That compute what depends on weights alone.
     """
 
-    def __init__(self, network, build, data, weights, block, memory="fast", precision="float32"):
+    def __init__(self, network, build, data, weights, block, memory="fast", precision="float32",
+                 n_threads=1):  # fmt: skip
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
         if precision == "bfloat16" and weights.device.name != "cpu":
@@ -90,7 +93,7 @@ class Predictor:
         wanted, self.places, static_size = split_static(wanted)
         wanted, self.stretches = order_batch(wanted, block)
         wanted = rewrite(wanted, fuse_concatenate)
-        self.static = weights.derive(self.places, static_size)
+        self.static = weights.derive(self.places, static_size, n_threads)
         stores = [
             StoreRows(t, Tensor((1,), role=f"out{k}"), registers).output
             for k, t in enumerate(wanted)

@@ -38,7 +38,7 @@ class Weights:
         self._tables = []  # that compute it anew, and the memories they point to
         self._lock = threading.Lock()
 
-    def derive(self, places, size):
+    def derive(self, places, size, n_threads=1):
         """Memory that holds tensors computed from the weights alone.
 
         Parameters
@@ -47,6 +47,8 @@ class Weights:
             The tensors and where they go in the memory "static", as ``split_static`` gives them.
         size : int
             Words of that memory.
+        n_threads : int, default=1
+            That compute them.
         """
         program = compile_program(list(places), pinned=places)
         key = program.fingerprint()
@@ -61,7 +63,7 @@ class Weights:
                 }
                 addresses = {role: self.device.address(m) for role, m in memories.items()}
                 table = program.bind(self.device, addresses)
-                self._run(table)
+                self._run(table, n_threads)
                 self._derived[key] = static = memories["static"]
                 if not self._passing:
                     self._tables.append((table, memories))
@@ -73,9 +75,9 @@ class Weights:
             for table, _ in self._tables:
                 self._run(table)
 
-    def _run(self, table):
+    def _run(self, table, n_threads=1):
         if len(table):
-            self.device.run(table)
+            self.device.run(table, n_threads)
 
     @property
     def derived_bytes(self):

@@ -250,8 +250,11 @@ class Architecture:
         ValueError
             When a key is missing or an array has another shape.
         """
+        return self.for_network(self.network(input_shape), state)
+
+    def for_network(self, network, state):
+        """As :meth:`from_torchvision`, for a network that is there already."""
         weights = {}
-        network = self.network(input_shape)
         for spec in network.parameters:
             key = self.torchvision_key(spec.name)
             if key not in state:

@@ -64,7 +64,7 @@ def read_state(architecture, state, input_shape=None):
         renamed = naming(state)
         if renamed is not None:
             states.append(renamed)
-    network = architecture.network()
+    network, shape = architecture.network(), architecture.input_shape
     layers = list(network.probe())
     keys = {architecture.torchvision_key(p.name): p.name for p in network.parameters}
     states.sort(key=lambda s: -len(keys.keys() & s.keys()))  # torchvision's first among equals
@@ -72,7 +72,9 @@ def read_state(architecture, state, input_shape=None):
     for candidate in states:
         fitting, problem = _fit(architecture, keys, layers, candidate)
         if fitting is not None:
-            return fitting, fitting.from_torchvision(candidate, input_shape)
+            if fitting is not architecture or (input_shape or shape) != shape:
+                network = fitting.network(input_shape)
+            return fitting, fitting.for_network(network, candidate)
         complaint = complaint or problem
     raise ValueError(complaint)
 
