@@ -407,30 +407,37 @@ def arguments():
     return parser.parse_args()
 
 
-def kept(path, parts):
-    """Lines and details of the parts of an older record that are not measured now."""
-    if not path.exists():
-        return {}
-    old = json.loads(path.read_text())
-    return {part: old["parts"][part] for part in old["parts"] if part not in parts}
+def joined(old, lines, details):
+    """A part with its new lines and details, and what is known of networks not measured now."""
+    new = {"rows": [asdict(line) for line in lines], "details": details}
+    measured = {d["network"] for d in details if "network" in d}
+    if not measured:
+        return new
+    order = list(TARGETS)
+    rows = [r for r in old["rows"] if r["what"].partition(",")[0] not in measured] + new["rows"]
+    more = [d for d in old["details"] if d["network"] not in measured] + details
+    return {
+        "rows": sorted(rows, key=lambda r: order.index(r["what"].partition(",")[0])),
+        "details": sorted(more, key=lambda d: order.index(d["network"])),
+    }
 
 
 def main():
     """Measure the parts, print each line as it is done, write the results after each part.
 
-    Parts that are not measured now stay in the file as they are.
+    Parts, and networks, that are not measured now stay in the file as they are.
     """
     options = arguments()
     if options.case:
         return run_case(options.case)
     path = options.output or common.RESULTS / f"{NAME}{'-quick' if options.quick else ''}.json"
     path.parent.mkdir(exist_ok=True)
-    found = kept(path, options.part)
+    found = json.loads(path.read_text())["parts"] if path.exists() else {}
     for part in options.part:
         print(part, file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             lines, details = measured_part(part, options, folder)
-        found[part] = {"rows": [asdict(line) for line in lines], "details": details}
+        found[part] = joined(found.get(part, {"rows": [], "details": []}), lines, details)
         record = {
             "benchmark": NAME,
             "title": " ".join(__doc__.split()),
