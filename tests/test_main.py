@@ -108,7 +108,10 @@ def test_confusion_matrix_shows_counts_and_marks_mistakes():
     "arguments, message",
     [
         (["wramup"], "unknown command 'wramup'; did you mean 'warmup'?"),
-        (["zzz"], "unknown command 'zzz'; There are digits, features, fetch, versions, warmup"),
+        (
+            ["zzz"],
+            "unknown command 'zzz'; There are digits, features, pictures, fetch, versions, warmup",
+        ),
         (["versions", "--quick"], "--quick does not go with 'versions'"),
         (["warmup", "--output", "x"], "--output does not go with 'warmup', only with digits"),
         (["--n-jobs", "0"], "neither positive nor -1"),
@@ -388,3 +391,23 @@ def test_features_that_cannot_be(folder, tmp_path, capsys, arguments, message):
     shown = capsys.readouterr().err
     assert message in shown and "4/4" not in shown  # it is told before the work is done
     assert not list(empty.iterdir())
+
+
+# -- pictures ------------------------------------------------------------------------------------
+
+
+def test_pictures_from_few_examples(tmp_path, capsys):
+    from skdeep.features import find_network, random_weights
+    from skdeep.formats import write_weights
+
+    squeezenet = find_network("squeezenet1_1")
+    state = squeezenet.to_torchvision(random_weights(squeezenet.network()))
+    file = tmp_path / "net.safetensors"
+    write_weights(file, {k: np.ascontiguousarray(v) for k, v in state.items()})
+    recipe = tmp_path / "nowhere.npz"
+    assert main(["pictures", "--model", "squeezenet1_1", "--weights", str(recipe)]) == 1
+    assert "nowhere.npz" in capsys.readouterr().err
+    assert main(["pictures", "--seed", "1"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "right" in line]
+    scores = {words[0]: float(words[1].rstrip("%")) for words in lines[:2]}
+    assert scores["PatchFeatures"] > scores["pixels"] > 80

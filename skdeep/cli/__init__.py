@@ -1,4 +1,4 @@
-"""The command line: ``python -m skdeep [digits | features | fetch | versions | warmup]``."""
+"""The command line: ``python -m skdeep [command]``, see COMMANDS."""
 
 import argparse
 import signal
@@ -9,6 +9,7 @@ from difflib import get_close_matches
 COMMANDS = {
     "digits": "search models on scikit-learn's digits, compare them, draw (the default)",
     "features": "features of the pictures in a folder, into a file: features FOLDER -o FILE.npz",
+    "pictures": "classify pictures from few examples: pixels, fitted patches, your network",
     "fetch": "get the weights of a network (fetch NAME), or list them (fetch --list)",
     "versions": "print versions, the CPU and the code paths in use",
     "warmup": "compile all kernels ahead of time, once for this machine",
@@ -16,12 +17,12 @@ COMMANDS = {
 OPTIONS = {
     "output": "digits, features",
     "quick": "digits",
-    "seed": "digits",
+    "seed": "digits, pictures",
     "n_jobs": "digits, warmup",
     "name": "features, fetch",
     "list": "fetch",
-    "weights": "features, fetch",
-    "model": "features",
+    "weights": "features, fetch, pictures",
+    "model": "features, pictures",
     "layer": "features",
     "precision": "features",
     "home": "fetch",
@@ -76,6 +77,10 @@ def _run(options):
             options.name, options.output or "features.npz", options.model or "resnet50",
             options.layer or ["pool"], options.weights or "default", options.precision or "float32",
         )  # fmt: skip
+    if options.command == "pictures":
+        from .pictures import run
+
+        return run(options.model, options.weights, options.seed or 0)
     from .digits import run, writable_folder
 
     try:
