@@ -71,6 +71,11 @@ def set_config(*, device=None, n_threads=None, precision=None, memory=None):
             _config["n_threads"] = int(n_threads) or None
 
 
+def configured_threads(n_threads):
+    """An estimator's own number of threads, or the configured one; None where neither says."""
+    return get_config()["n_threads"] if n_threads is None else n_threads
+
+
 @contextmanager
 def config_context(*, device=None, n_threads=None, precision=None, memory=None):
     """Set defaults for a while, for all threads of this process; not for worker processes.

@@ -78,7 +78,7 @@ FOREIGN = {
     "training": {"numpy", "scipy", "sklearn", "tqdm"},
     "estimators": {"numpy", "scipy", "sklearn"},
     "features": {"numpy", "scipy", "sklearn", "joblib", "PIL", "tqdm"},
-    "formats": {"numpy", "h5py"},
+    "formats": {"numpy"},
     "datasets": {"numpy"},
 }
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -396,7 +396,30 @@ def test_features_that_cannot_be(folder, tmp_path, capsys, arguments, message):
 # -- pictures ------------------------------------------------------------------------------------
 
 
-def test_pictures_from_few_examples(tmp_path, capsys):
+@pytest.fixture
+def small_task(monkeypatch):
+    from skdeep.cli import pictures
+
+    X_train, X_test, y_train, y_test = pictures.digits(1)
+    small = X_train[:60], X_test[:100], y_train[:60], y_test[:100]
+    monkeypatch.setattr(pictures, "tasks", lambda seed: [("some digits", small)])
+
+
+def scores(text):
+    """What each contender got right, in percent."""
+    lines = [line.split() for line in text.splitlines() if "right" in line]
+    return {words[0]: float(words[1].rstrip("%")) for words in lines}
+
+
+def test_pictures_of_both_tasks(capsys):
+    assert main(["pictures", "--seed", "1"]) == 0
+    digits_part, photographs = capsys.readouterr().out.split("two photographs")
+    for part, least in ((digits_part, 80), (photographs, 60)):
+        right = scores(part)
+        assert right["PatchFeatures"] > right["pixels"] > least
+
+
+def test_pictures_through_a_network_of_the_user(small_task, tmp_path, capsys):
     from skdeep.features import find_network, random_weights
     from skdeep.formats import write_weights
 
@@ -404,10 +427,17 @@ def test_pictures_from_few_examples(tmp_path, capsys):
     state = squeezenet.to_torchvision(random_weights(squeezenet.network()))
     file = tmp_path / "net.safetensors"
     write_weights(file, {k: np.ascontiguousarray(v) for k, v in state.items()})
-    recipe = tmp_path / "nowhere.npz"
-    assert main(["pictures", "--model", "squeezenet1_1", "--weights", str(recipe)]) == 1
+    assert main(["pictures", "--model", "squeezenet1_1", "--weights", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert scores(shown)["squeezenet1_1"] > 30 and "layer stage" in shown
+    assert main(["pictures", "--weights", str(tmp_path / "nowhere.npz")]) == 1
     assert "nowhere.npz" in capsys.readouterr().err
-    assert main(["pictures", "--seed", "1"]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "right" in line]
-    scores = {words[0]: float(words[1].rstrip("%")) for words in lines[:2]}
-    assert scores["PatchFeatures"] > scores["pixels"] > 80
+
+
+def test_without_a_command_both_jobs_are_shown(small_task, monkeypatch, capsys):
+    monkeypatch.setattr(digits, "run", lambda folder, **kwargs: print("digits ran"))
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("digits ran") and "PatchFeatures" in shown
+    assert main(["digits"]) == 0
+    assert "PatchFeatures" not in capsys.readouterr().out

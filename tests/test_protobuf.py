@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skdeep.formats import FormatError
-from skdeep.formats.protobuf import decode, doubles, fields, floats, integers, map_file, signed
+from skdeep.formats.protobuf import decode, doubles, fields, floats, integers, signed
 
 
 def varint(value):
@@ -166,12 +166,3 @@ def test_damaged_messages_give_our_error():
         except FormatError:
             refused += 1
     assert refused > 1000
-
-
-def test_an_empty_file(tmp_path):
-    path = tmp_path / "net.caffemodel"
-    path.write_bytes(b"")
-    with pytest.raises(FormatError, match=r"net\.caffemodel is empty"):
-        map_file(path)
-    path.write_bytes(b"abc")
-    assert bytes(map_file(path)) == b"abc"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 
 COMMANDS = {
-    "digits": "search models on scikit-learn's digits, compare them, draw (the default)",
+    "digits": "search models on scikit-learn's digits, compare them, draw",
     "features": "features of the pictures in a folder, into a file: features FOLDER -o FILE.npz",
     "pictures": "classify pictures from few examples: pixels, fitted patches, your network",
     "fetch": "get the weights of a network (fetch NAME), or list them (fetch --list)",
@@ -93,6 +93,10 @@ def _run(options):
         )
         return 2
     run(folder, quick=bool(options.quick), seed=options.seed or 0, n_jobs=options.n_jobs)
+    if options.also_pictures:
+        from .pictures import run as run_pictures
+
+        return run_pictures(seed=options.seed or 0)
     return 0
 
 
@@ -100,11 +104,12 @@ def _parse(argv):
     parser = argparse.ArgumentParser(
         prog="python -m skdeep",
         description="Neural networks that are scikit-learn estimators.",
-        epilog="commands:\n" + "\n".join(f"  {k:10s}{v}" for k, v in COMMANDS.items()),
+        epilog="Without a command: digits, then pictures.\n\ncommands:\n"
+        + "\n".join(f"  {k:10s}{v}" for k, v in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("command", nargs="?", default="digits", metavar="command", help="see below")
+    parser.add_argument("command", nargs="?", metavar="command", help="see below")
     parser.add_argument(
         "name", nargs="?", help="of a network, after fetch; of a folder, after features"
     )
@@ -134,6 +139,8 @@ def _parse(argv):
         "--home", metavar="DIR", help="where to fetch to (SKDEEP_HOME, else ~/skdeep_data)"
     )
     options = parser.parse_args(argv)
+    options.also_pictures = options.command is None and not options.quick
+    options.command = options.command or "digits"
     if options.command not in COMMANDS:
         close = get_close_matches(options.command, COMMANDS, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""

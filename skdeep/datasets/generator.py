@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .._config import get_config
+from .._config import configured_threads
 from .._validation import COUNT, INDEX, NUMBER, Rule, check_parameters, one_of, optional
 from ..kernels.cpu import CPU, resolve_threads
 from ..kernels.pictures import CANVAS, JOB, PLANES, RIGHT, TURN
@@ -236,12 +236,11 @@ class PictureGenerator:
                 f"out must be a writable, C-contiguous uint8 array of shape {shape}, got "
                 f"{getattr(out, 'dtype', type(out).__name__)} {getattr(out, 'shape', '')}."
             )
-        wanted = get_config()["n_threads"] if self.n_threads is None else self.n_threads
         step = at_once(self.size)
         for start in range(0, n, step):
             part = out[start : start + step]
             table, _alive = program(self, first + start, part)
-            CPU().run(table, resolve_threads(wanted))
+            CPU().run(table, resolve_threads(configured_threads(self.n_threads)))
         return out
 
 

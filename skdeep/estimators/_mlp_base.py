@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .._config import get_config
+from .._config import configured_threads, get_config
 from ..kernels.cpu import resolve_threads
 from ..layers import Dense
 from ..layers.network import Network
@@ -332,8 +332,7 @@ class BaseMLP(BaseEstimator, ABC):
         return make_device(self.device or get_config()["device"])
 
     def _threads(self):
-        wanted = self.n_threads if self.n_threads is not None else get_config()["n_threads"]
-        return resolve_threads(wanted)
+        return resolve_threads(configured_threads(self.n_threads))
 
     # -- using ----------------------------------------------------------------------------------
 

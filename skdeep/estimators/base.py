@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted
 
 from .. import __version__, ops
-from .._config import DEVICES, get_config
+from .._config import DEVICES, configured_threads, get_config
 from .._validation import NOT_NEGATIVE
 from ..kernels.cpu import CPU, resolve_threads
 from ..layers import Dense
@@ -322,8 +322,7 @@ class BaseNeuralNet(
         )
 
     def _threads(self):
-        wanted = self.n_threads if self.n_threads is not None else get_config()["n_threads"]
-        return resolve_threads(wanted)
+        return resolve_threads(configured_threads(self.n_threads))
 
     def _batch_rows(self, n):
         return min(128, n) if self.batch_size == "auto" else min(int(self.batch_size), n)

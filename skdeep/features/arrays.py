@@ -7,13 +7,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from .._config import get_config
+from .._config import configured_threads, get_config
 from .._validation import check_parameters
 from ..estimators._inputs import sample_shape
 from ..estimators.base import make_device
 from ..kernels.cpu import resolve_threads
 from ..layers.network import Network
-from ..training.progress import progress_bar
+from ..training.progress import counting
 from .extraction import Extractor, digest_of
 
 LOADER = "put ImageLoader(preprocessing=Preprocessing(resize=..., crop=...)) before it"
@@ -104,8 +104,7 @@ class ArrayFeatures(TransformerMixin, BaseEstimator):
             yield start, start + len(part), part.reshape(-1, *self.image_shape_)
 
     def _threads(self):
-        wanted = self.n_threads if self.n_threads is not None else get_config()["n_threads"]
-        return resolve_threads(wanted)
+        return resolve_threads(configured_threads(self.n_threads))
 
     def _run(self, extractor, pictures, layer):
         options = {"memory": get_config()["memory"], "precision": "float32"}
@@ -121,9 +120,6 @@ class ArrayFeatures(TransformerMixin, BaseEstimator):
             held.clear()
             held[key] = make()
         return held[key]
-
-    def _bar(self, total, unit):
-        return progress_bar(total, unit) if self.verbose else None
 
     def transform(self, X):
         """Features of pictures.
@@ -150,16 +146,11 @@ class ArrayFeatures(TransformerMixin, BaseEstimator):
     def _transform_rows(self, rows):
         extractor = self._loaded_extractor()
         out = np.empty((len(rows), self._n_features_out), np.float32)
-        bar = self._bar(len(rows), "picture")
-        try:
+        with counting(len(rows), "picture", self.verbose) as advance:
             for start, stop, pictures in self._batches(rows):
                 part = self._run(extractor, pictures, extractor.network.names[-1])
                 out[start:stop] = part.reshape(stop - start, -1)
-                if bar is not None:
-                    bar.update(stop - start)
-        finally:
-            if bar is not None:
-                bar.close()
+                advance(stop - start)
         return out
 
     @property

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from ..training.progress import counting
 from .image_features import PretrainedMixin
 from .pictures import Pictures
 
@@ -135,9 +136,9 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         pictures = Pictures(X)
         n = len(pictures)
         out = np.full((n, math.prod(extractor.shapes[layer])), np.nan, np.float32)
-        with self._progress(n) as advance:
+        with counting(n, "picture", self.verbose) as advance:
             if self.crops == 1:
-                failed = self._rows(extractor, pictures, (layer,), "flatten", out, advance=advance)
+                failed = self._rows(extractor, pictures, (layer,), "flatten", out, advance)
             else:
                 failed = self._crop_rows(extractor, pictures, layer, out, advance)
         self._warn(failed, n)
@@ -147,8 +148,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         """As :meth:`_rows`, logarithms of the probabilities averaged over crops."""
         failed = {}
         for k, row in enumerate(out):
-            if advance is not None:
-                advance(1)
+            advance(1)
             try:
                 crops = extractor.preprocessing.ten_crops(pictures.load(k))
             except ValueError as error:

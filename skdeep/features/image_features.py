@@ -3,16 +3,16 @@
 import math
 import warnings
 from collections.abc import Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from .._config import get_config
+from .._config import configured_threads, get_config
 from ..estimators.base import make_device
 from ..kernels.cpu import resolve_threads
-from ..training.progress import progress_bar
+from ..training.progress import counting
 from .cache import FeatureCache
 from .extraction import POOLS
 from .loading import stream
@@ -64,8 +64,7 @@ class PretrainedMixin:
             raise ValueError(f"on_error={self.on_error!r} must be 'raise' or 'nan'.")
 
     def _threads(self):
-        wanted = self.n_threads if self.n_threads is not None else get_config()["n_threads"]
-        return resolve_threads(wanted)
+        return resolve_threads(configured_threads(self.n_threads))
 
     def _device(self):
         return make_device(self.device or get_config()["device"])
@@ -76,17 +75,7 @@ class PretrainedMixin:
     def _run_options(self):
         return {"device": self._device(), "n_threads": self._threads(), **self._options()}
 
-    @contextmanager
-    def _progress(self, n):
-        """A function to call with numbers of pictures that are done; None where nothing shows."""
-        bar = progress_bar(n, "picture") if self.verbose else None
-        try:
-            yield None if bar is None else bar.update
-        finally:
-            if bar is not None:
-                bar.close()
-
-    def _rows(self, extractor, pictures, layers, pool, out, at=None, advance=None):
+    def _rows(self, extractor, pictures, layers, pool, out, advance, at=None):
         """Write features to the rows of ``out`` that belong to pictures, ``at`` or all.
 
         Returns
@@ -113,8 +102,7 @@ class PretrainedMixin:
                         part = part.reshape(len(rows), -1)
                         out[rows[good], column : column + part.shape[1]] = part[good]
                         column += part.shape[1]
-                if advance is not None:
-                    advance(len(rows))
+                advance(len(rows))
         return failed
 
     def _warn(self, failed, n):
@@ -308,9 +296,9 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
         else:
             shape = (sum(self._sizes(extractor, layers)),)
         out = np.full((n, *shape), np.nan, np.float32)
-        with self._progress(n) as advance:
+        with counting(n, "picture", self.verbose) as advance:
             if cache is None:
-                failed = self._rows(extractor, pictures, layers, self.pool, out, None, advance)
+                failed = self._rows(extractor, pictures, layers, self.pool, out, advance)
             else:
                 failed = self._cached_rows(cache, extractor, pictures, layers, out, advance)
         self._warn(failed, n)
@@ -339,10 +327,9 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
                     copies.append((k, missing[key]))
                 else:
                     missing[key] = k
-            if advance is not None:
-                advance(len(indices) - len(missing))
+            advance(len(indices) - len(missing))
             errors = self._rows(
-                extractor, pictures, layers, self.pool, out, list(missing.values()), advance
+                extractor, pictures, layers, self.pool, out, advance, list(missing.values())
             )
             failed |= errors
             good = {key: k for key, k in missing.items() if k not in errors}

@@ -5,6 +5,7 @@ from contextlib import closing
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from ..training.progress import counting
 from .image_features import PretrainedMixin
 from .loading import stream
 from .pictures import Pictures
@@ -95,15 +96,14 @@ class ImageLoader(PretrainedMixin, TransformerMixin, BaseEstimator):
         failed = {}
         with (
             closing(stream(pictures, recipe, self.batch_size, self._threads())) as batches,
-            self._progress(len(pictures)) as advance,
+            counting(len(pictures), "picture", self.verbose) as advance,
         ):
             for rows, batch, errors in batches:
                 if errors and self.on_error == "raise":
                     raise errors[min(errors)]
                 failed |= errors
                 out[rows] = batch
-                if advance is not None:
-                    advance(len(rows))
+                advance(len(rows))
         out[list(failed)] = np.nan
         self._warn(failed, len(pictures))
         return out

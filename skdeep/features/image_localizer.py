@@ -9,6 +9,7 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator
 
 from .._validation import POSITIVE, SHARE
+from ..training.progress import counting
 from .image_features import PretrainedMixin
 from .pictures import PictureError, Pictures
 
@@ -245,7 +246,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         wanted, labels = self._wanted(), self.classes_
         pictures = Pictures(X)
         results, failed = [], {}
-        with self._progress(len(pictures)) as advance:
+        with counting(len(pictures), "picture", self.verbose) as advance:
             for k in range(len(pictures)):
                 found = []
                 try:
@@ -257,8 +258,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
                         raise
                     failed[k] = error
                 results.append(suppress(found, self.overlap))
-                if advance is not None:
-                    advance(1)
+                advance(1)
         self._warn(failed, len(pictures))
         return results
 

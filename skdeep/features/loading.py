@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .._config import get_config
+from .._config import configured_threads
 from ..kernels.cpu import resolve_threads
 from ..kernels.resize import resize_floats, resize_levels
 from .pictures import PictureError, Pictures
@@ -73,7 +73,7 @@ def stream(pictures, preprocessing, batch_size=32, n_threads=None, *, indices=No
             f"out must be a C-contiguous float32 array of shape {(len(order), *shape)}, "
             f"got {out.dtype} of shape {out.shape}."
         )
-    threads = resolve_threads(get_config()["n_threads"] if n_threads is None else n_threads)
+    threads = resolve_threads(configured_threads(n_threads))
     return _batches(pictures, preprocessing, order, int(batch_size), threads, shape, out)
 
 

@@ -19,6 +19,7 @@ from ..layers import Layer
 from ..layers.conv import pair
 from ..ops.geometry import output_size
 from ..ops.patches import ExtractPatches, SoftPool, TrianglePool
+from ..training.progress import counting
 from .arrays import ArrayFeatures, extractor_of
 from .dictionary import Dictionary, Products, distance_weights, nearest_by
 
@@ -258,11 +259,8 @@ class PatchFeatures(ArrayFeatures):
             )
         self._normalize(patches)
         known = self._dictionary
-        bar = self._bar(self.max_iter, "iteration")
-        advance = bar.update if bar is not None else lambda _: None
-        known.learn(patches, self.n_patches, self.max_iter, rng, nearest_by(self._run), advance)
-        if bar is not None:
-            bar.close()
+        with counting(self.max_iter, "iteration", self.verbose) as advance:
+            known.learn(patches, self.n_patches, self.max_iter, rng, nearest_by(self._run), advance)
         self.n_patches_seen_, self.n_iter_ = known.n_seen, known.n_iter
         self.mean_, self.whitening_ = known.mean, known.whitening
         self.components_ = known.whitened(known.words)

@@ -158,7 +158,6 @@ def load_extractor(model, weights, preprocessing, progress=False):
     Extractor
     """
     source = _source(model, weights, progress).locate()
-
     recipe = source.recipe(preprocessing)
 
     def make():
@@ -324,7 +323,9 @@ def _source(model, weights, progress):
         return GraphFile(model, weights)
     if isinstance(model, str):
         find_network(model)  # says which there are
-    raise ValueError(f"model={model!r} must be the name of a network, or an .onnx file.")
+    raise ValueError(
+        f"model={model!r} must be the name of a network, or an .onnx or .caffemodel file."
+    )
 
 
 def identity(path):

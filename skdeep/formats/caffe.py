@@ -6,7 +6,8 @@ import numpy as np
 
 from .base import FormatError, Graph, Node, WeightsFile
 from .caffe_messages import BLOB, ENUMERATIONS, LAYERS, NET, V1_TYPES
-from .protobuf import decode, map_file
+from .file import map_file
+from .protobuf import decode
 
 __all__ = ["read", "read_mean"]
 
@@ -49,7 +50,7 @@ def read(path):
         When the file is damaged, holds no layers, or is older than that.
     """
     try:
-        net = decode(map_file(path), NET)
+        net = decode(memoryview(map_file(path)), NET)
         old = "layer" not in net
         layers = [_modern(layer) for layer in net.get("layers", [])] if old else net["layer"]
         nodes, tensors, sources = _nodes(layers, _declared(net))
@@ -93,7 +94,7 @@ def read_mean(path):
     array([[[104., 117., 123.]]], dtype=float32)
     """
     try:
-        array = _array(decode(map_file(path), BLOB))
+        array = _array(decode(memoryview(map_file(path)), BLOB))
         if array.ndim == 4 and array.shape[0] == 1:
             array = array[0]
         if array.ndim != 3 or not array.size:

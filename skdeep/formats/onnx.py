@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from .base import FormatError, Graph, Node, WeightsFile
-from .protobuf import decode, map_file, text
+from .file import map_file
+from .protobuf import decode, text
 
 __all__ = ["read"]
 
@@ -116,7 +117,7 @@ def read(path):
         (If, Loop), sparse tensors, strings, numbers of eight bits or less that are not integers.
     """
     path = Path(path)
-    view = map_file(path)
+    view = memoryview(map_file(path))
     try:
         return _model(decode(view, MODEL), path)
     except FormatError as error:
@@ -242,7 +243,7 @@ def _external(entries, where, folder, files, dtype, shape):
     if target not in files:
         if not os.path.isfile(target):
             raise FormatError(f"{where} is in {location!r}, which is not there; fetch it, too.")
-        files[target] = map_file(target)
+        files[target] = memoryview(map_file(target))
     try:
         offset = int(entries.get("offset") or 0)
         size = math.prod(shape) * np.dtype(dtype).itemsize

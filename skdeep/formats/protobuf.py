@@ -9,34 +9,12 @@ import numpy as np
 
 from .base import FormatError
 
-__all__ = ["decode", "doubles", "fields", "floats", "integers", "map_file", "signed", "text"]
+__all__ = ["decode", "doubles", "fields", "floats", "integers", "signed", "text"]
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WIDTHS = {FIXED64: 8, FIXED32: 4}
 DEPTH = 32  # messages inside messages
 RUN = 64  # fields looked at together at first
-
-
-def map_file(path):
-    """The bytes of a file, mapped to memory.
-
-    Parameters
-    ----------
-    path : str or path
-
-    Returns
-    -------
-    memoryview
-
-    Raises
-    ------
-    FormatError
-        When the file is empty.
-    """
-    try:
-        return memoryview(np.memmap(path, np.uint8, "r"))
-    except ValueError:
-        raise FormatError(f"{path} is empty; fetch it again.") from None
 
 
 def fields(view, depth=0):

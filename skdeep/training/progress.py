@@ -1,6 +1,20 @@
 """A line that fills up while something long is running."""
 
 import sys
+from contextlib import contextmanager
+
+
+@contextmanager
+def counting(total, unit, shown=True):
+    """A function to call with how many more are done; fills a bar if ``shown``."""
+    if not shown:
+        yield lambda n: None
+        return
+    bar = progress_bar(total, unit)
+    try:
+        yield bar.update
+    finally:
+        bar.close()
 
 
 def progress_bar(total, unit, file=None):
