@@ -21,7 +21,7 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = [
     "numpy", "scipy", "scikit-learn", "numba", "joblib", "skorch", "torch", "torchvision",
-    "onnxruntime", "openvino", "pillow", "opencv-python-headless", "skdeep",
+    "onnxruntime", "openvino", "pillow", "opencv-python-headless", "scikit-image", "skdeep",
 ]  # fmt: skip
 THREAD_VARIABLES = [
     "OMP_NUM_THREADS",

@@ -17,9 +17,9 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 GAP = 32  # pixels between the training and the test regions of a photograph
 LEAST_CONTRAST = 3  # standard deviation of the levels of a patch: less is a patch of nothing
 
-# Designs of letters: Debian's packages, and how the names of their files begin. Fonts that are drawn
-# after the same model (Helvetica, Times, Courier ...) or descend from each other are one design,
-# so that none of them is in the training pictures while another is in the test.
+# Designs of letters: Debian's packages, and how the names of their files begin. Fonts drawn after
+# the same model (Helvetica, Times, Courier ...) or descending from each other are one design, so
+# that none of them is in the training pictures while another is in the test.
 DESIGNS = {
     "Helvetica": {
         "fonts-liberation": "LiberationSans",
@@ -98,7 +98,7 @@ def textures(seed):
     return Split(X[:FULL], y[:FULL], X[FULL:], y[FULL:], {})
 
 
-# ---- letters ---------------------------------------------------------------------------------------
+# ---- letters -------------------------------------------------------------------------------------
 
 
 def installed_fonts():
@@ -130,7 +130,7 @@ def glyphs(seed):
     tested, trained = sorted(names[:TEST_FONTS]), sorted(names[TEST_FONTS:])
     X, y = _letters(designs, trained, FULL, rng)
     X_test, y_test = _letters(designs, tested, TESTED, rng)
-    facts = {"designs of the test": [str(name) for name in tested]}
+    facts = {"designs": sorted(designs), "designs of the test": [str(name) for name in tested]}
     return Split(X, y, X_test, y_test, facts)
 
 
@@ -169,7 +169,7 @@ def _font(path, height):
     return ImageFont.truetype(path, round(200 * height / (bottom - top)))
 
 
-# ---- photographs -----------------------------------------------------------------------------------
+# ---- photographs ---------------------------------------------------------------------------------
 
 
 @lru_cache(None)

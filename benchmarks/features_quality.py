@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import common
@@ -20,7 +21,7 @@ LAYERS = ("stage2", "stage3", "stage4")
 FORMULA = "formula"
 
 
-# ---- features: (pictures to fit to, sets of pictures, seed) -> {variant: features of each set} -----
+# ---- features: (pictures to fit to, sets of pictures, seed) -> {variant: features of each set} ---
 
 
 def resized(X, side):
@@ -125,7 +126,7 @@ FEATURES = {
 FITTED = {"PatchFeatures"}  # to the training pictures, anew for each regime
 
 
-# ---- quality ---------------------------------------------------------------------------------------
+# ---- quality -------------------------------------------------------------------------------------
 
 
 def few(y, per_class, seed):
@@ -200,9 +201,10 @@ def joined(old, new):
     return new
 
 
-# ---- speed -----------------------------------------------------------------------------------------
+# ---- speed ---------------------------------------------------------------------------------------
 
 PICTURES, EXTRACTED = 50_000, 4096
+SPEED_THREADS = 2
 
 
 def speed(options):
@@ -222,9 +224,10 @@ def speed(options):
     for name in [name for name in kinds if name in options.features]:
         features = kinds[name].set_params(layer="pool", batch_size=128).fit(X)
         features.transform(X)
-        times = [common.seconds(lambda: features.transform(X)) for _ in range(5)]
+        times = [common.seconds(partial(features.transform, X)) for _ in range(5)]
         found[name] = {
             "pictures": n,
+            "threads": SPEED_THREADS,
             "per second": n / statistics.median(times),
             "lowest": n / max(times),
             "highest": n / min(times),
@@ -238,6 +241,7 @@ def speed(options):
         found["PatchFeatures"] = {
             "pictures": n,
             "words": 2000,
+            "threads": SPEED_THREADS,
             "seconds": taken,
             "peak (MiB)": _peak(resource),
             "peak before (MiB)": held,
@@ -251,7 +255,7 @@ def _peak(resource):
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-# ---- command line ----------------------------------------------------------------------------------
+# ---- command line --------------------------------------------------------------------------------
 
 
 def arguments():
@@ -273,7 +277,7 @@ def arguments():
 def main():
     """Measure a part; tasks and features that are not measured now stay in the file as they are."""
     options = arguments()
-    threads = 1 if options.part == "quality" else 2
+    threads = 1 if options.part == "quality" else SPEED_THREADS
     for variable in common.THREAD_VARIABLES:
         os.environ[variable] = str(threads)
     path = options.output or common.RESULTS / f"{NAME}{'-quick' if options.quick else ''}.json"
@@ -284,9 +288,12 @@ def main():
         save(record, path, options.part)
         print(json.dumps(record["speed"], indent=1))
         return
+    from feature_probes import C_GRID, K_GRID
+
     start = time.perf_counter()
     for task, new in quality(options):
         record["tasks"][task] = joined(record["tasks"].get(task, {}), new)
+        record["protocol"] = {"C": C_GRID, "k": K_GRID, "words": WORDS}
         save(record, path, options.part)
     print(f"written to {os.path.relpath(path)} in {time.perf_counter() - start:.0f} s")
 
