@@ -187,6 +187,11 @@ def preprocessing_of(model, weights, preprocessing):
     return _source(model, weights, False).recipe(preprocessing)
 
 
+def published_preprocessing(model, weights):
+    """The Preprocessing that belongs to the weights of a network, or None where none is known."""
+    return _source(model, weights, False).published
+
+
 class Source:
     """Where a network and its weights come from.
 
