@@ -753,6 +753,26 @@ def test_pictures_of_many_sizes(file):
     assert all(np.array_equal(a, b) for a, b in zip(first, again))
 
 
+def test_windows_of_pictures_that_cannot_be_read(file, capsys):
+    recipe = Preprocessing(16, 16)
+    localizer = ImageLocalizer(TINY, weights=file, preprocessing=recipe, scales=(1.0,), verbose=1)
+    good = np.full((20, 24, 3), 90, np.uint8)
+    X = [good, b"no picture", good]
+    for call in (localizer.window_probabilities, localizer.predict):
+        with pytest.raises(ValueError, match="picture"):
+            call(X)
+    localizer.set_params(on_error="nan", threshold=0.0)
+    with pytest.warns(UserWarning, match="1 of 3 pictures"):
+        first, unread, last = localizer.window_probabilities(X)
+    assert unread.shape == (1, 1, 5) and unread.dtype == np.float32 and np.isnan(unread).all()
+    (expected,) = localizer.window_probabilities([good])
+    assert np.array_equal(first, expected) and np.array_equal(last, expected)
+    with pytest.warns(UserWarning, match="1 of 3 pictures"):
+        first, unread, last = localizer.predict(X)
+    assert first == last and first and unread == []
+    assert "3/3" in capsys.readouterr().err
+
+
 def test_overlapping_places_of_a_class_become_one():
     a, b = Location("cat", 0.9, 0, 0, 10, 10), Location("cat", 0.8, 1, 1, 11, 11)
     c, d = Location("dog", 0.7, 0, 0, 10, 10), Location("cat", 0.6, 20, 20, 30, 30)
@@ -811,8 +831,7 @@ def test_arrays_start_a_trunk_and_are_read_once(state, weights, pictures, monkey
         ("stem", {"conv1", "block.conv", "block.bn"}),
         ("stage1", {"block.conv", "block.bn"}),
         ("block", {"block.conv", "block.bn"}),
-        ("stage2", set()),
-        ("logits", set()),
+        ("block.bn", {"block.bn"}),
     ],
 )
 def test_a_canonical_part_is_trained_from_its_first_layer(file, weights, pictures, part, trained):
@@ -849,6 +868,9 @@ def test_messages_of_trunks(file):
     for parameters, message in (
         ({"layer": "top"}, "layer 'top' is not in tiny"),
         ({"trainable_from": "top"}, "'top' is no layer of tiny"),
+        ({"trainable_from": "stage2"}, r"trains nothing of tiny: no layer from there to layer='po"),
+        ({"trainable_from": "logits"}, r"Choose one of \['stem', 'stage1'\], or None to train the"),
+        ({"trainable_from": "block", "layer": "conv1"}, r"to layer='conv1'.* one of \['stem'\]"),
         ({"model": "resnet19"}, "no network is named"),
     ):
         trunk = Pretrained(TINY, file).set_params(**parameters)
