@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 import pytest
 from scipy.special import softmax
+from sklearn import config_context as sklearn_config
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
@@ -19,7 +20,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 
-from skdeep import NeuralNetClassifier
+from skdeep import NeuralNetClassifier, config_context, set_config
 from skdeep.features import (
     Architecture,
     ImageClassifier,
@@ -29,10 +30,12 @@ from skdeep.features import (
     Location,
     Preprocessing,
     Pretrained,
+    RandomFeatures,
     network,
     random_weights,
     sources,
 )
+from skdeep.features.extraction import Extractor
 from skdeep.features.image_localizer import suppress
 from skdeep.features.layer_table import layer_table
 from skdeep.features.networks import NETWORKS
@@ -417,6 +420,81 @@ def test_bfloat16_is_near(tiny, pictures):
     np.testing.assert_allclose(near, exact, atol=0.02 * np.abs(exact).max())
 
 
+def test_the_configured_precision_reaches_networks(tiny, file, pictures):
+    """Where a transformer's own is None, as its device and threads."""
+    options = {"weights": file, "preprocessing": RECIPE}
+    calls = [
+        lambda **own: tiny(**own).transform(pictures[:3]),
+        lambda **own: RandomFeatures(TINY, preprocessing=RECIPE, **own).transform(pictures[:3]),
+        lambda **own: ImageClassifier(TINY, **options, **own).decision_function(pictures[:3]),
+        lambda **own: ImageClassifier(TINY, **options, crops=10, **own).predict_proba(pictures[:3]),
+        lambda **own: ImageLocalizer(TINY, **options, **own).window_probabilities(pictures[:1])[0],
+    ]
+    for call in calls:
+        exact, near = call(), call(precision="bfloat16")
+        assert not np.array_equal(exact, near)
+        with config_context(precision="bfloat16"):
+            assert np.array_equal(call(), near)
+            assert np.array_equal(call(precision="float32"), exact)
+        assert np.array_equal(call(), exact)
+    features = tiny()
+    assert features.precision is None and "precision" not in repr(features)
+    with config_context(precision="bfloat16"):
+        rows = features.summary().rows
+        assert clone(features).get_params()["precision"] is None
+    assert any("bfloat16" in row.operation for row in rows)
+    assert not any("bfloat16" in row.operation for row in features.summary().rows)
+
+
+def test_the_cache_tells_configured_precisions_apart(tiny, pictures, count, tmp_path):
+    features = tiny(cache=tmp_path)
+    exact = features.transform(pictures)
+    with config_context(precision="bfloat16"):
+        near = features.transform(pictures)
+    assert count() == 48 and not np.array_equal(exact, near)
+    assert np.array_equal(tiny(cache=tmp_path, precision="bfloat16").transform(pictures), near)
+    assert np.array_equal(tiny(cache=tmp_path, precision="float32").transform(pictures), exact)
+    assert np.array_equal(features.transform(pictures), exact)
+    assert count() == 48
+
+
+def test_a_configuration_that_changes_meanwhile(tiny, pictures, tmp_path, monkeypatch):
+    """A call computes and caches what was configured when it began."""
+    exact = tiny().transform(pictures)
+    run = Extractor.run
+
+    def then_change(self, *args, **options):
+        set_config(precision="bfloat16")
+        return run(self, *args, **options)
+
+    with config_context(precision="float32"):
+        monkeypatch.setattr(Extractor, "run", then_change)
+        assert np.array_equal(tiny(cache=tmp_path, batch_size=5).transform(pictures), exact)
+    monkeypatch.undo()
+    assert np.array_equal(tiny(cache=tmp_path).transform(pictures), exact)
+
+
+def test_a_search_over_precisions(tiny, pictures):
+    pipe = make_pipeline(tiny(), LogisticRegression(max_iter=1000))
+    grid = {"imagefeatures__precision": [None, "float32", "bfloat16"]}
+    search = GridSearchCV(pipe, grid, cv=2).fit(pictures, np.arange(24) % 2)
+    scores = search.cv_results_["mean_test_score"]
+    assert scores[0] == scores[1] and scores.min() > 0.7
+
+
+def test_maps_fit_into_no_table(tiny, pictures):
+    pandas = pytest.importorskip("pandas")
+    message = r"pool=None gives features of shape \('n', 8, 8, 8\) for layer='stem', .* of pandas"
+    maps = tiny("stem", pool=None)
+    assert maps.transform(pictures[:2]).shape == (2, 8, 8, 8)
+    with pytest.raises(ValueError, match=message):
+        clone(maps).set_output(transform="pandas").transform(pictures[:2])
+    with sklearn_config(transform_output="pandas"), pytest.raises(ValueError, match=message):
+        maps.fit_transform(pictures[:2])
+    vectors = tiny("pool", pool=None).set_output(transform="pandas").transform(pictures[:2])
+    assert isinstance(vectors, pandas.DataFrame) and vectors.shape == (2, 12)
+
+
 def test_progress(tiny, file, pictures, capsys):
     tiny().fit().transform(pictures)
     assert capsys.readouterr() == ("", "")
@@ -464,7 +542,7 @@ def test_scikit_learn_accepts_it(cls, check):
         ({"pool": None, "layer": ["stem", "pool"]}, "keeps the shape of one layer"),
         ({"batch_size": 0}, "batch_size=0 must be a positive integer"),
         ({"n_threads": 0}, "n_threads=0 must be a positive integer or None"),
-        ({"precision": "half"}, "precision='half' must be"),
+        ({"precision": "half"}, "precision='half' must be 'float32' or 'bfloat16', or None"),
         ({"on_error": "ignore"}, "on_error='ignore' must be"),
         ({"model": "resnet19"}, "no network is named 'resnet19'"),
         ({"model": 3}, "model=3 must be"),
@@ -497,8 +575,6 @@ def test_weights_of_another_network_are_refused(tiny, state, tmp_path, pictures)
 @pytest.fixture
 def count(monkeypatch):
     """How many pictures went through a network."""
-    from skdeep.features.extraction import Extractor
-
     seen = []
     run = Extractor.run
     monkeypatch.setattr(

@@ -79,7 +79,7 @@ def _run(options):
         return extract(
             options.name, options.output or "features.npz",
             *source(options.model, options.weights), options.layer or ["pool"],
-            options.precision or "float32", options.preprocessing,
+            options.precision, options.preprocessing,
         )  # fmt: skip
     if options.command == "pictures":
         from .pictures import run

@@ -26,7 +26,7 @@ def extract(folder, output, model, weights, layers, precision, given):
     folder, output : path
     model, weights : str
     layers : list of str
-    precision : str
+    precision : str or None
     given : dict
         Fields of Preprocessing that the command line gives.
 

@@ -78,7 +78,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         Least probability.
     overlap : float, default=0.3
         Of two places of one class that share more than this part, the better one stays.
-    precision : {"float32", "bfloat16"}, default="float32"
+    precision : {"float32", "bfloat16"} or None, default=None
     device : {"cpu", "cuda"} or None, default=None
     n_threads : int or None, default=None
     on_error : {"raise", "nan"}, default="raise"
@@ -112,7 +112,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         scales=(1.0, 2.0),
         threshold=0.5,
         overlap=0.3,
-        precision="float32",
+        precision=None,
         device=None,
         n_threads=None,
         on_error="raise",
