@@ -19,9 +19,10 @@ from .download import fetch
 from .extraction import Extractor, digest_of
 from .labels import labels
 from .networks import NETWORKS, Architecture, find_network, random_weights
+from .networks.keras_names import is_keras
 from .onnx_network import from_onnx
 from .preprocessing import Preprocessing
-from .records import WeightsRecord, find_weights, list_weights
+from .records import WeightsRecord, find_weights, keras_record, list_weights
 
 GRAPHS = (".onnx", ".caffemodel")  # files that hold a network, not only its weights
 # By format, a function of (WeightsFile, input_shape) that gives an ImportedNetwork.
@@ -261,6 +262,8 @@ class KnownNetwork(Source):
         given = self.random or isinstance(weights, Mapping)
         if known or not given:
             self.record = find_weights(self.name, "default" if given else weights)
+        if isinstance(weights, Mapping) and is_keras(weights):
+            self.record, known = keras_record(self.name), True
         if known:
             self.published = self.record.preprocessing
         self.path = None
