@@ -471,6 +471,9 @@ def test_preparation_that_makes_no_sense(folder, arguments, message, capsys):
     assert "--crop does not go with 'digits', only with features, pictures" in (
         capsys.readouterr().err
     )
+    with pytest.raises(SystemExit):
+        main(["pictures", "--model", "resnet18", "--crop", "8"])
+    assert "pictures are prepared for a network" in capsys.readouterr().err
 
 
 def test_pictures_without_a_size_are_refused(folder, graph, capsys):

@@ -6,7 +6,7 @@ import sys
 from contextlib import contextmanager
 from difflib import get_close_matches
 
-from .preparation import FIELDS, add_options, given_fields, source
+from .preparation import FIELDS, add_options, given_fields, source, takes_part
 
 COMMANDS = {
     "digits": "search models on scikit-learn's digits, compare them, draw",
@@ -165,6 +165,9 @@ def _parse(argv):
         options.preprocessing = given_fields(options)
     except ValueError as error:
         parser.error(str(error))
+    alone = options.command == "pictures" and not takes_part(options.model, options.weights)
+    if options.preprocessing and alone:
+        parser.error("pictures are prepared for a network: name its --weights, or a graph's file.")
     return options
 
 

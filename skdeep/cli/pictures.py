@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from ..features import ImageFeatures, PatchFeatures
-from .preparation import holds_graph, preprocessing_for, source
+from .preparation import preprocessing_for, source, takes_part
 
 FEW = 20  # pictures of each class to learn from
 SIDE = 32  # pixels of a piece of a photograph
@@ -81,9 +81,9 @@ def run(model=None, weights=None, seed=0, given=()):
         "pixels": (FunctionTransformer(flat), {}),
         "PatchFeatures": (PatchFeatures(400, patch_size=5, random_state=seed), {}),
     }
-    takes_part = weights is not None or (model is not None and holds_graph(model))
+    with_network = takes_part(model, weights)
     with tempfile.TemporaryDirectory() as cache:
-        if takes_part:
+        if with_network:
             model, weights = source(model, weights)
             network = ImageFeatures(model, weights=weights, cache=cache)
             try:
@@ -99,7 +99,7 @@ def run(model=None, weights=None, seed=0, given=()):
             print(f"\nPictures: {title}, {len(data[1])} to test on.", flush=True)
             for name, (features, grid) in contenders.items():
                 compare(name, features, grid, *data)
-    if not takes_part:
+    if not with_network:
         print("\nA pretrained network takes part with --weights FILE [--model NAME].")
     return 0
 

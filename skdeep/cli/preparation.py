@@ -68,6 +68,11 @@ def source(model, weights, default="resnet50"):
     return model or default, weights or "default"
 
 
+def takes_part(model, weights):
+    """Whether two flags name a network: weights, or a file with a graph."""
+    return weights is not None or (model is not None and holds_graph(model))
+
+
 def holds_graph(path):
     """Whether a file is a network by itself, as its name tells."""
     from ..features.sources import GRAPHS
