@@ -7,6 +7,7 @@ import pytest
 from tiny_network import RECIPE, TINY
 
 from skdeep.features import ImageFeatures, random_weights
+from skdeep.features.extraction import Extractor
 from skdeep.formats import write_weights
 
 
@@ -51,3 +52,14 @@ def replaceable(file, state, tmp_path):
     path.write_bytes(file.read_bytes())
     other = {k: np.ascontiguousarray(v) * np.float32(1.5) for k, v in state.items()}
     return path, lambda: write_weights(path, other)
+
+
+@pytest.fixture
+def count(monkeypatch):
+    """How many pictures went through a network."""
+    seen = []
+    run = Extractor.run
+    monkeypatch.setattr(
+        Extractor, "run", lambda self, x, *a, **k: seen.append(len(x)) or run(self, x, *a, **k)
+    )
+    return lambda: sum(seen)

@@ -63,8 +63,7 @@ def test_arrays_start_a_trunk_and_are_read_once(state, weights, pictures, monkey
         ("stem", {"conv1", "block.conv", "block.bn"}),
         ("stage1", {"block.conv", "block.bn"}),
         ("block", {"block.conv", "block.bn"}),
-        ("stage2", set()),
-        ("logits", set()),
+        ("block.bn", {"block.bn"}),
     ],
 )
 def test_a_canonical_part_is_trained_from_its_first_layer(file, weights, pictures, part, trained):
@@ -101,6 +100,9 @@ def test_messages_of_trunks(file):
     for parameters, message in (
         ({"layer": "top"}, "layer 'top' is not in tiny"),
         ({"trainable_from": "top"}, "'top' is no layer of tiny"),
+        ({"trainable_from": "stage2"}, r"trains nothing of tiny: no layer from there to layer='po"),
+        ({"trainable_from": "logits"}, r"Choose one of \['stem', 'stage1'\], or None to train the"),
+        ({"trainable_from": "block", "layer": "conv1"}, r"to layer='conv1'.* one of \['stem'\]"),
         ({"model": "resnet19"}, "no network is named"),
     ):
         trunk = Pretrained(TINY, file).set_params(**parameters)

@@ -9,6 +9,7 @@ import threading
 import joblib
 import numpy as np
 import pytest
+from sklearn import config_context as sklearn_config
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
@@ -294,6 +295,19 @@ def test_bfloat16_is_near(tiny, pictures):
     np.testing.assert_allclose(near, exact, atol=0.02 * np.abs(exact).max())
 
 
+def test_maps_fit_into_no_table(tiny, pictures):
+    pandas = pytest.importorskip("pandas")
+    message = r"pool=None gives features of shape \('n', 8, 8, 8\) for layer='stem', .* of pandas"
+    maps = tiny("stem", pool=None)
+    assert maps.transform(pictures[:2]).shape == (2, 8, 8, 8)
+    with pytest.raises(ValueError, match=message):
+        clone(maps).set_output(transform="pandas").transform(pictures[:2])
+    with sklearn_config(transform_output="pandas"), pytest.raises(ValueError, match=message):
+        maps.fit_transform(pictures[:2])
+    vectors = tiny("pool", pool=None).set_output(transform="pandas").transform(pictures[:2])
+    assert isinstance(vectors, pandas.DataFrame) and vectors.shape == (2, 12)
+
+
 def test_progress(tiny, file, pictures, capsys):
     tiny().fit().transform(pictures)
     assert capsys.readouterr() == ("", "")
@@ -341,7 +355,7 @@ def test_scikit_learn_accepts_it(cls, check):
         ({"pool": None, "layer": ["stem", "pool"]}, "keeps the shape of one layer"),
         ({"batch_size": 0}, "batch_size=0 must be a positive integer"),
         ({"n_threads": 0}, "n_threads=0 must be a positive integer or None"),
-        ({"precision": "half"}, "precision='half' must be"),
+        ({"precision": "half"}, "precision='half' must be 'float32' or 'bfloat16', or None"),
         ({"on_error": "ignore"}, "on_error='ignore' must be"),
         ({"model": "resnet19"}, "no network is named 'resnet19'"),
         ({"model": 3}, "model=3 must be"),
@@ -384,19 +398,6 @@ def test_the_extractor_agrees_with_evaluation(tiny, weights, pictures):
 
 
 # ---- the cache -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def count(monkeypatch):
-    """How many pictures went through a network."""
-    from skdeep.features.extraction import Extractor
-
-    seen = []
-    run = Extractor.run
-    monkeypatch.setattr(
-        Extractor, "run", lambda self, x, *a, **k: seen.append(len(x)) or run(self, x, *a, **k)
-    )
-    return lambda: sum(seen)
 
 
 @pytest.mark.parametrize("kind", ["folder", "memory"])

@@ -107,6 +107,26 @@ def test_pictures_of_many_sizes(file):
     assert all(np.array_equal(a, b) for a, b in zip(first, again))
 
 
+def test_windows_of_pictures_that_cannot_be_read(file, capsys):
+    recipe = Preprocessing(16, 16)
+    localizer = ImageLocalizer(TINY, weights=file, preprocessing=recipe, scales=(1.0,), verbose=1)
+    good = np.full((20, 24, 3), 90, np.uint8)
+    X = [good, b"no picture", good]
+    for call in (localizer.window_probabilities, localizer.predict):
+        with pytest.raises(ValueError, match="picture"):
+            call(X)
+    localizer.set_params(on_error="nan", threshold=0.0)
+    with pytest.warns(UserWarning, match="1 of 3 pictures"):
+        first, unread, last = localizer.window_probabilities(X)
+    assert unread.shape == (1, 1, 5) and unread.dtype == np.float32 and np.isnan(unread).all()
+    (expected,) = localizer.window_probabilities([good])
+    assert np.array_equal(first, expected) and np.array_equal(last, expected)
+    with pytest.warns(UserWarning, match="1 of 3 pictures"):
+        first, unread, last = localizer.predict(X)
+    assert first == last and first and unread == []
+    assert "3/3" in capsys.readouterr().err
+
+
 def test_overlapping_places_of_a_class_become_one():
     a, b = Location("cat", 0.9, 0, 0, 10, 10), Location("cat", 0.8, 1, 1, 11, 11)
     c, d = Location("dog", 0.7, 0, 0, 10, 10), Location("cat", 0.6, 20, 20, 30, 30)
