@@ -1,4 +1,8 @@
-"""Features of pictures and a classical model, beside the pixels themselves, from few examples."""
+"""Features of pictures and a classical model, beside the pixels themselves, from few examples.
+
+The network that comes with the package is searched over layers and over the strength of the model's
+penalty; its features are kept, so that each picture goes through the network once.
+"""
 
 import sys
 import tempfile
@@ -20,6 +24,7 @@ from .preparation import preprocessing_for, source, takes_part
 FEW = 20  # pictures of each class to learn from
 SIDE = 32  # pixels of a piece of a photograph
 STRENGTHS = [0.001, 0.01, 0.1, 1.0]
+EMBEDDED_LAYERS = ["stage2", "stage3", "stage4"]
 
 
 def digits(seed):
@@ -83,6 +88,8 @@ def run(model=None, weights=None, seed=0, given=()):
     }
     with_network = takes_part(model, weights)
     with tempfile.TemporaryDirectory() as cache:
+        embedded = {"features__layer": EMBEDDED_LAYERS, "features__pool": ["avg", "flatten"]}
+        contenders["formula"] = (ImageFeatures("formula", cache=cache), embedded)
         if with_network:
             model, weights = source(model, weights)
             network = ImageFeatures(model, weights=weights, cache=cache)
@@ -100,7 +107,7 @@ def run(model=None, weights=None, seed=0, given=()):
             for name, (features, grid) in contenders.items():
                 compare(name, features, grid, *data)
     if not with_network:
-        print("\nA pretrained network takes part with --weights FILE [--model NAME].")
+        print("\nAnother pretrained network takes part with --weights FILE [--model NAME].")
     return 0
 
 

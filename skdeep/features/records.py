@@ -323,6 +323,7 @@ def _of_overfeat(size, number, crop, n_bytes):
 
 
 def _published():
+    yield EMBEDDED
     yield from map(_of_torchvision, TORCHVISION.strip().splitlines())
     yield from map(_of_keras, KERAS.strip().splitlines())
     yield WeightsRecord(
@@ -420,6 +421,19 @@ def _published():
         note="The file holds the encoder of texts, too, which is not read.",
     )
 
+
+# Trained by this project, on pictures out of random numbers: docs/formula/train.py.
+EMBEDDED = WeightsRecord(
+    "formula",
+    "V1",
+    sha256="d1b8da031b875d5a5170c2adf8d8b2216d1e38680203bfd8cd8dd43d3b917f42",
+    size=3550472,
+    licence="BSD-3-Clause",
+    source="skdeep",
+    preprocessing=Preprocessing(64, 64, mean=(0.5,) * 3, std=(0.25,) * 3),
+    path=str(Path(__file__).parent / "data" / "formula.safetensors"),
+    note="Comes with the package. It has seen generated pictures only, not ImageNet.",
+)
 
 # By (network, tag); of each network the first is its default: the plain recipe, whose features suit
 # other tasks better than those of recipes tuned for ImageNet's own score (Kornblith et al., Do
