@@ -44,8 +44,9 @@ def set_config(*, device=None, n_threads=None, precision=None, memory=None):
     n_threads : int or None
         For estimators whose own ``n_threads`` is None; 0 means all cores again.
     precision : {"float32", "bfloat16"} or None
-        What prediction computes with, on a CPU; training is always in float32. bfloat16 keeps
-        eight bits of each number between layers: outputs differ by about 1e-2 of their size.
+        What prediction computes with, on a CPU, and pretrained networks whose own ``precision`` is
+        None; training is always in float32, and so are PatchFeatures and HOGFeatures. bfloat16
+        keeps eight bits of each number between layers: outputs differ by about 1e-2 of their size.
         Where the CPU multiplies such numbers (AVX512-BF16) it is faster.
     memory : {"fast", "low"} or None
         "low" declines convolutions by Winograd's algorithm in prediction: slower, with up to four

@@ -180,20 +180,38 @@ def naive_capsule(canvas, a, b, half, noise, base, gains):
             canvas.cover(i, j, math.dist((j, i), at) - half, colour)
 
 
+def naive_curve(canvas, a, b, c, half, taper, *paint):
+    path = [
+        [(1 - t) ** 2 * p + 2 * (1 - t) * t * q + t * t * r for p, q, r in zip(a, b, c)]
+        for t in np.arange(9) / 8
+    ]
+    for k in range(8):
+        naive_capsule(canvas, path[k], path[k + 1], half * (1 - taper * (k + 1) / 8), *paint)
+
+
+def naive_line(canvas, draws, strokes, point, *brush):
+    """Strokes between points; most begin where the one before ends."""
+    a = point()
+    for _ in range(strokes()):
+        b, c = point(), point()
+        if draws.below(2):
+            b = [(a[0] + c[0]) / 2, (a[1] + c[1]) / 2]
+        naive_curve(canvas, a, b, c, *brush)
+        if draws.below(3):
+            a = c
+
+
+def lattice(draws, x, y, height, slant):
+    i, j = draws.below(4) / 3, draws.below(3) * 0.3
+    return [x + height * (j + slant * i), y + height * i]
+
+
 def naive_strokes(canvas, draws, bank):
     size = canvas.size
-
-    def anywhere():
-        return [size * draws.between(-0.15, 1.15) for _ in range(2)]
-
-    def lattice():
-        i, j = draws.below(4) / 3, draws.below(3) * 0.3
-        return [x + height * (j + slant * i), y + height * i]
-
     vivid = draws.between(0.3, 1)
     for _ in range(3 + draws.below(9)):
         written = draws.below(2)
-        x, y = anywhere()
+        x, y = [size * draws.between(-0.15, 1.15) for _ in range(2)]
         height, slant = size * draws.between(0.12, 0.7), draws.between(-0.3, 0.3)
         half = height * draws.between(0.03, 0.09) if written else size * draws.between(0.006, 0.06)
         half = max(half, 0.4)
@@ -201,24 +219,44 @@ def naive_strokes(canvas, draws, bank):
         base, grain = draws.colour(vivid), draws.between(0, 0.15)
         gains = grain, grain * draws.between(-1, 1), grain * draws.between(-1, 1)
         noise = window(draws, bank, size)
-        point = lattice if written else anywhere
         for _ in range(1 + draws.below(6) if written else 1):
             strokes = 2 + draws.below(4) if written else 1 + draws.below(2)
-            a = point()
-            for _ in range(strokes):
-                b, c = point(), point()
-                if draws.below(2):
-                    b = [(a[0] + c[0]) / 2, (a[1] + c[1]) / 2]
-                path = [
-                    [(1 - t) ** 2 * p + 2 * (1 - t) * t * q + t * t * r for p, q, r in zip(a, b, c)]
-                    for t in np.arange(9) / 8
-                ]
-                for k in range(8):
-                    width = half * (1 - taper * (k + 1) / 8)
-                    naive_capsule(canvas, path[k], path[k + 1], width, noise, base, gains)
-                if draws.below(3):
-                    a = c
+
+            def point(x=x):
+                if written:
+                    return lattice(draws, x, y, height, slant)
+                return [size * draws.between(-0.15, 1.15) for _ in range(2)]
+
+            naive_line(canvas, draws, lambda n=strokes: n, point, half, taper, noise, base, gains)
             x += height * 0.8
+
+
+def naive_glyphs(canvas, draws, bank):
+    size = canvas.size
+    vivid = draws.between(0, 1)
+    glyphs = 1 + draws.below(3) // 2
+    height = size * draws.between(0.3, 0.9) / (0.5 + 0.5 * glyphs)
+    slant = draws.between(-0.25, 0.25)
+    half = max(height * draws.between(0.02, 0.1), 0.4)
+    x = (size - height * (0.8 * glyphs - 0.2 + slant)) / 2 + size * draws.between(-0.08, 0.08)
+    y = (size - height) / 2 + size * draws.between(-0.08, 0.08)
+    dark = 0.55 * draws.below(2)
+    noise = window(draws, bank, size)
+
+    def ink(least):
+        return [least + 0.45 * c for c in draws.colour(vivid)], (draws.between(0, 0.1), 0, 0)
+
+    base, gains = ink(dark)
+    for _ in range(glyphs):
+
+        def point(x=x):
+            return lattice(draws, x, y, height, slant)
+
+        naive_line(canvas, draws, lambda: 2 + draws.below(4), point, half, 0, noise, base, gains)
+        x += height * 0.8
+    if draws.below(4):
+        base, gains = ink(0.55 - dark)
+        naive_capsule(canvas, [size / 2] * 2, [size / 2] * 2, size, noise, base, gains)
 
 
 def naive_contours(canvas, draws, bank):
@@ -258,7 +296,11 @@ def naive_contours(canvas, draws, bank):
 
 @pytest.mark.parametrize(
     ("kind", "naive", "size"),
-    [("strokes", naive_strokes, 18), ("contours", naive_contours, 24)],
+    [
+        ("strokes", naive_strokes, 18),
+        ("glyphs", naive_glyphs, 20),
+        ("contours", naive_contours, 24),
+    ],
 )
 def test_lines_are_what_a_naive_twin_paints(kind, naive, size):
     bank = noise_bank(SEED, size)

@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import fields as dataclass_fields
+from dataclasses import replace
 from importlib import import_module
 from xml.etree import ElementTree
 
@@ -393,6 +395,101 @@ def test_features_that_cannot_be(folder, tmp_path, capsys, arguments, message):
     assert not list(empty.iterdir())
 
 
+@pytest.fixture
+def graph(tmp_path):
+    """An .onnx file for pictures of 20 x 20: a convolution, a mean, three logits."""
+    onnx = pytest.importorskip("onnx", reason="the file is written with the onnx package")
+    rng, helper = np.random.RandomState(0), onnx.helper
+    tensors = {"w": rng.randn(4, 3, 3, 3), "v": rng.randn(4, 3)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv", strides=[2, 2]),
+        helper.make_node("GlobalAveragePool", ["c"], ["p"], "mean"),
+        helper.make_node("Flatten", ["p"], ["f"], "flat"),
+        helper.make_node("MatMul", ["f", "v"], ["y"], "head"),
+    ]
+    made = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", 1, [1, 3, 20, 20])],
+        [helper.make_tensor_value_info("y", 1, [1, 3])],
+        [onnx.numpy_helper.from_array(t.astype(np.float32), n) for n, t in tensors.items()],
+    )  # fmt: skip
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+SAID = ("--resize", "24x26", "--crop", "20", "--mean", "104,117,123", "--std", "2", "--scale", "1")
+
+
+@pytest.mark.parametrize("flag", ["--model", "--weights"])
+def test_features_of_a_graph_with_pictures_as_it_wants_them(folder, graph, tmp_path, capsys, flag):
+    from skdeep.features import ImageFeatures, Preprocessing
+
+    target = tmp_path / "features.npz"
+    more = ("--channels", "bgr", "--interpolation", "bicubic")
+    asked = ["features", str(folder), "-o", str(target), flag, str(graph)]
+    assert main([*asked, *SAID, *more]) == 0
+    recipe = Preprocessing((24, 26), 20, "bicubic", (104, 117, 123), (2, 2, 2), 1, "bgr")
+    assert f"Pictures went through {recipe}" in capsys.readouterr().out
+    with np.load(target) as data:
+        expected = ImageFeatures(graph, preprocessing=recipe).transform(
+            [folder / f for f in data["files"]]
+        )
+        assert expected.shape == (4, 4) and np.array_equal(data["features"], expected)
+    assert main(asked) == 1
+    shown = capsys.readouterr().err
+    assert "net.onnx does not tell how its pictures are prepared" in shown and "--resize" in shown
+
+
+def test_one_option_leaves_the_rest_as_published(folder, tmp_path, capsys):
+    from skdeep.features import find_weights
+
+    size = ("--resize", "80", "--crop", "64")
+    given = ("--model", "googlenet", "--weights", "random", "--layer", "stem", *size)
+    assert main(["features", str(folder), "-o", str(tmp_path / "f.npz"), *given]) == 0
+    published = find_weights("googlenet").preprocessing
+    expected = replace(published, resize=80, crop=64)
+    assert published.mean == (0.5,) * 3 and str(expected) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mean", "1,2"], "'1,2' must be one number, or three with commas"),
+        (["--scale", "1/0"], "'1/0' is no number"),
+        (["--crop", "20x"], "'20x' is neither a side"),
+        (["--resize", "0"], "'0' is neither a side"),
+        (["--std", "0"], "std=(0.0, 0.0, 0.0) and scale="),
+        (["--interpolation", "cubic"], "invalid choice: 'cubic'"),
+    ],
+)
+def test_preparation_that_makes_no_sense(folder, arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["features", str(folder), *arguments])
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["digits", "--crop", "8"])
+    assert "--crop does not go with 'digits', only with features, pictures" in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(SystemExit):
+        main(["pictures", "--model", "resnet18", "--crop", "8"])
+    assert "pictures are prepared for a network" in capsys.readouterr().err
+
+
+def test_pictures_without_a_size_are_refused(folder, graph, capsys):
+    assert main(["features", str(folder), "--model", str(graph), "--crop", "none"]) == 1
+    assert "leaves pictures of different sizes" in capsys.readouterr().err
+
+
+def test_every_field_and_filter_can_be_given():
+    from skdeep.cli import preparation
+    from skdeep.features import preprocessing
+
+    fields = [field.name for field in dataclass_fields(preprocessing.Preprocessing)]
+    assert list(preparation.FIELDS) == fields
+    assert sorted(preparation.INTERPOLATIONS) == sorted(preprocessing.INTERPOLATIONS)
+
+
 # -- pictures ------------------------------------------------------------------------------------
 
 
@@ -432,6 +529,14 @@ def test_pictures_through_a_network_of_the_user(small_task, tmp_path, capsys):
     assert scores(shown)["squeezenet1_1"] > 30 and "layer stage" in shown
     assert main(["pictures", "--weights", str(tmp_path / "nowhere.npz")]) == 1
     assert "nowhere.npz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--model", "--weights"])
+def test_pictures_through_a_graph(small_task, graph, capsys, flag):
+    assert main(["pictures", flag, str(graph), *SAID]) == 0
+    assert set(scores(capsys.readouterr().out)) == {"pixels", "PatchFeatures", "net.onnx"}
+    assert main(["pictures", flag, str(graph)]) == 1
+    assert "does not tell how its pictures are prepared" in capsys.readouterr().err
 
 
 def test_without_a_command_both_jobs_are_shown(small_task, monkeypatch, capsys):

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skdeep.graph.op import topological
-from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
 from skdeep.ops import shape as ops
 
@@ -238,34 +237,3 @@ class TestTranspose:
     def test_samples_stay_apart(self):
         swap = ops.transpose(Tensor((4, 3, 5)), (0, 2, 1)).op
         assert isinstance(swap, ops.SwapBlocks) and swap.axis == 1
-
-
-class TestGatherRows:
-    @few
-    @given(st.integers(1, 30), st.integers(1, 50), st.integers(1, 9), st.integers(1, 9))
-    def test_like_indexing(self, n_samples, n, a, b):
-        data = normal(n_samples, a, b)
-        rows = np.random.default_rng(1).integers(0, n_samples, n)
-        check_op(ops.gather_rows, [data, rows], lambda x, k: x[k], wrt=[])
-
-    def test_integers(self):
-        data, rows = np.arange(7) ** 2, np.array([6, 0, 3])
-        result = run(ops.gather_rows, [data, rows])
-        assert result.dtype == np.int32
-        np.testing.assert_array_equal(result, data[rows])
-
-    def test_many_tiles(self):
-        data = normal(50, 3000)
-        rows = np.random.default_rng(1).integers(0, 50, 90)
-        result = run(ops.gather_rows, [data, rows], n_threads=2)
-        np.testing.assert_array_equal(result, data[rows])
-
-    def test_reads_only_what_is_asked_for(self):
-        data, rows = leaf(normal(3, 4)), leaf(np.array([2, 2]))
-        y = ops.gather_rows(data, rows)
-        (result,) = evaluate([y], {data: normal(3, 4), rows: np.array([2, 2])})
-        np.testing.assert_array_equal(result, normal(3, 4)[[2, 2]])
-
-    def test_refuses_float_numbers(self):
-        with pytest.raises(ValueError, match="int32"):
-            ops.gather_rows(Tensor((3, 4)), Tensor((2,)))

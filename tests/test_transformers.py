@@ -3,15 +3,21 @@
 ``record_transformers.py`` made the recordings in float64 with our random weights.
 """
 
+import json
 import re
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from recorded import FOLDER, SEED, SHAPES, compute, picture, read_names, sample
 
-from skdeep.features import find_network, random_weights
+from skdeep.features import ImageFeatures, Preprocessing, find_network, random_weights
 from skdeep.features.networks.positions import resize_positions
 from skdeep.features.networks.renaming import Renaming
+from skdeep.features.networks.stated import stated_activation
+from skdeep.features.networks.vision_transformers import clip
+from skdeep.formats import write_weights
 from skdeep.layers import TokenMap
 from skdeep.layers.network import Network
 
@@ -194,6 +200,96 @@ def test_a_renaming_that_is_not_asked_is_none():
     parts = {"a.w#1": np.ones((1, 2)), "a.w#0": np.zeros((1, 2)), "a.w#2": np.ones((2, 2))}
     made = Renaming("^a", ("^a", "b"))(parts)
     np.testing.assert_array_equal(made["b.w"], [[0, 0], [1, 1], [1, 1], [1, 1]])
+
+
+# -- what is said beside a file ------------------------------------------------------------------
+
+QUICK, EXACT = "quick_gelu", "gelu"
+LAION, OPENAI = {"tag": "laion2b_e16"}, {"tag": "openai"}
+STATED = [
+    ("config.json", {"model_type": "clip", "vision_config": {"hidden_act": EXACT}}, EXACT),
+    ("config.json", {"model_type": "clip", "vision_config": {"hidden_act": QUICK}}, QUICK),
+    ("config.json", {"model_type": "clip"}, QUICK),
+    ("config.json", {"model_type": "clip_vision_model", "hidden_act": EXACT}, EXACT),
+    ("config.json", {"model_type": "bert", "hidden_act": EXACT}, None),
+    ("config.json", {"architecture": "vit_base_patch32_clip_224", "pretrained_cfg": LAION}, EXACT),
+    ("config.json", {"architecture": "vit_base_patch32_clip_224", "pretrained_cfg": OPENAI}, None),
+    ("config.json", {"architecture": "vit_base_patch32_clip_quickgelu_224"}, QUICK),
+    ("config.json", {"architecture": "resnet50"}, None),
+    ("config.json", {"model_type": "clip", "vision_config": 3}, None),
+    ("config.json", [1, 2], None),
+    ("open_clip_config.json", {"model_cfg": {"embed_dim": 512}}, EXACT),
+    ("open_clip_config.json", {"model_cfg": {"quick_gelu": True}}, QUICK),
+    ("open_clip_config.json", {}, None),
+    ("other.json", {"model_type": "clip", "vision_config": {"hidden_act": EXACT}}, None),
+]
+
+
+@pytest.mark.parametrize(("name", "config", "activation"), STATED)
+def test_activations_that_are_said_beside_a_file(tmp_path, name, config, activation):
+    (tmp_path / name).write_text(json.dumps(config))
+    assert stated_activation(tmp_path / "model.safetensors") == activation
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
+def test_what_says_nothing_beside_a_file(tmp_path, text):
+    (tmp_path / "config.json").write_bytes(text)
+    assert stated_activation(tmp_path / "model.safetensors") is None
+
+
+@pytest.fixture
+def small_clip(tmp_path):
+    """CLIP's encoder, but narrow, with a file of its weights."""
+    made = replace(
+        find_network("clip_vit_b_32"), layers=partial(clip, 32, 16, 2), input_shape=(64, 64, 3)
+    )
+    state = made.to_torchvision(random_weights(made.network()))
+    write_weights(tmp_path / "net.npz", {k: np.ascontiguousarray(v) for k, v in state.items()})
+    return made, tmp_path / "net.npz"
+
+
+def test_clip_runs_as_its_configuration_says(small_clip, tmp_path):
+    architecture, path = small_clip
+    exact = architecture.with_activation(EXACT)
+    pictures = np.random.RandomState(0).randint(0, 256, (2, 64, 64, 3), np.uint8)
+
+    def features(model):
+        recipe = Preprocessing(64, 64)
+        transformer = ImageFeatures(
+            model, weights=path, preprocessing=recipe, cache=tmp_path / "cache"
+        )
+        return transformer.transform(pictures)
+
+    quick, right = features(architecture), features(exact)
+    assert not np.array_equal(quick, right)
+    np.testing.assert_allclose(quick, right, atol=0.1 * np.abs(right).max())
+    said = {"model_type": "clip", "vision_config": {"hidden_act": EXACT}}
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    assert np.array_equal(features(architecture), right)
+    said["vision_config"]["hidden_act"] = QUICK
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    assert np.array_equal(features(architecture), quick)
+    assert np.array_equal(features(exact), right)  # the user knows better
+    said["vision_config"]["hidden_act"] = "relu"
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    with pytest.raises(ValueError, match=r"beside .*net\.npz .* \('quick_gelu', 'gelu'\), and not"):
+        features(architecture)
+    (tmp_path / "config.json").unlink()
+    assert np.array_equal(features(architecture), quick)
+
+
+def test_activations_of_networks():
+    exact = find_network("clip_vit_b_32").with_activation(EXACT)
+    assert exact is find_network("clip_vit_b_32").with_activation(EXACT)
+    for architecture, activation in ((find_network("clip_vit_b_32"), QUICK), (exact, EXACT)):
+        blocks = dict(architecture.layers())["blocks"].layers
+        feed = dict(blocks[0][1].layers)["feed"]
+        assert dict(dict(feed.layers)["mlp"].layers)["fc1"].activation == activation
+    assert exact.with_outputs(7).n_outputs == 7
+    with pytest.raises(
+        ValueError, match="vit_b_16 has one activation alone, and not activation='ge"
+    ):
+        find_network("vit_b_16").with_activation(EXACT)
 
 
 # -- position embeddings -------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from skdeep.features.networks import NETWORKS
 from skdeep.features.records import WEIGHTS
 
 RECORDS = list_weights()
+OF_OXFORD = (("vgg16", "keras"), ("vgg19", "keras"))  # Caffe's weights in Keras' format
 
 
 def of(value, n):
@@ -36,7 +37,7 @@ def test_records_say_what_is_needed(record):
         assert record.note
     else:
         assert re.fullmatch(r"https?://[\w.-]+/[\w./~-]+", record.url)
-        assert len(record.sha256) >= 8 or record.sha1
+        assert len(record.sha256) >= 8 or record.sha1 or record.md5
         assert record.url.startswith("https") or record.sha1 or len(record.sha256) == 64
     for name, value in record.metrics.items():
         assert name.startswith("imagenet_") and 40 < value < 100
@@ -55,8 +56,9 @@ def test_preprocessing_of_records(record):
     # Levels 0 and 255 end up where networks are used to have their input.
     lo, hi = ((np.array([0, 255])[:, None] * p.scale - p.mean) / p.std).T.reshape(3, 2).T
     assert np.all(lo < 0) and np.all(hi > 0) and np.all(hi - lo < 256)
-    assert (p.scale == 1) == (record.naming in ("caffe", "overfeat"))
-    assert (p.channels == "bgr") == (record.naming == "caffe")
+    of_caffe = record.naming == "caffe" or (record.network, record.tag) in OF_OXFORD
+    assert (p.scale == 1) == (of_caffe or record.naming == "overfeat")
+    assert (p.channels == "bgr") == of_caffe
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda r: f"{r.network}-{r.tag}")

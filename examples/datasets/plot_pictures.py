@@ -15,7 +15,7 @@ import numpy as np
 
 from skdeep.datasets import PictureGenerator, make_pictures, make_textures
 
-KINDS = ("dead_leaves", "noise", "fractals", "contours", "strokes")
+KINDS = ("dead_leaves", "noise", "fractals", "contours", "strokes", "glyphs")
 COLUMNS = 12
 
 

@@ -6,6 +6,8 @@ import sys
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+from .preparation import FIELDS, add_options, given_fields, source, takes_part
+
 COMMANDS = {
     "digits": "search models on scikit-learn's digits, compare them, draw",
     "features": "features of the pictures in a folder, into a file: features FOLDER -o FILE.npz",
@@ -26,6 +28,7 @@ OPTIONS = {
     "layer": "features",
     "precision": "features",
     "home": "fetch",
+    **dict.fromkeys(FIELDS, "features, pictures"),
 }
 
 
@@ -74,13 +77,14 @@ def _run(options):
         from .features import extract
 
         return extract(
-            options.name, options.output or "features.npz", options.model or "resnet50",
-            options.layer or ["pool"], options.weights or "default", options.precision or "float32",
+            options.name, options.output or "features.npz",
+            *source(options.model, options.weights), options.layer or ["pool"],
+            options.precision, options.preprocessing,
         )  # fmt: skip
     if options.command == "pictures":
         from .pictures import run
 
-        return run(options.model, options.weights, options.seed or 0)
+        return run(options.model, options.weights, options.seed or 0, options.preprocessing)
     from .digits import run, writable_folder
 
     try:
@@ -128,7 +132,10 @@ def _parse(argv):
     parser.add_argument(
         "--weights", metavar="TAG", help="which to fetch, or to use; then also a file (default)"
     )
-    parser.add_argument("--model", metavar="NAME", help="network for features (resnet50)")
+    parser.add_argument(
+        "--model", metavar="NAME",
+        help="network for features and pictures (resnet50), or an .onnx or .caffemodel file",
+    )  # fmt: skip
     parser.add_argument(
         "--layer", action="append", metavar="NAME", help="layer for features, also several (pool)"
     )
@@ -138,6 +145,7 @@ def _parse(argv):
     parser.add_argument(
         "--home", metavar="DIR", help="where to fetch to (SKDEEP_HOME, else ~/skdeep_data)"
     )
+    add_options(parser)
     options = parser.parse_args(argv)
     options.also_pictures = options.command is None and not options.quick
     options.command = options.command or "digits"
@@ -153,6 +161,13 @@ def _parse(argv):
         parser.error("features needs the FOLDER of the pictures.")
     if options.command == "fetch" and bool(options.name) == bool(options.list):
         parser.error("fetch needs either the NAME of a network or --list.")
+    try:
+        options.preprocessing = given_fields(options)
+    except ValueError as error:
+        parser.error(str(error))
+    alone = options.command == "pictures" and not takes_part(options.model, options.weights)
+    if options.preprocessing and alone:
+        parser.error("pictures are prepared for a network: name its --weights, or a graph's file.")
     return options
 
 

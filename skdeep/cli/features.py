@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .preparation import preprocessing_for
+
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -16,15 +18,17 @@ def pictures_in(folder):
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
-def extract(folder, output, model, layers, weights, precision):
+def extract(folder, output, model, weights, layers, precision, given):
     """Write features, file names and names of folders to an ``.npz`` file.
 
     Parameters
     ----------
     folder, output : path
-    model : str
+    model, weights : str
     layers : list of str
-    weights, precision : str
+    precision : str or None
+    given : dict
+        Fields of Preprocessing that the command line gives.
 
     Returns
     -------
@@ -50,6 +54,7 @@ def extract(folder, output, model, layers, weights, precision):
         model, layers, weights=weights, precision=precision, on_error="nan", verbose=1
     )
     try:
+        transformer.preprocessing = preprocessing_for(model, weights, given)
         transformer.fit()
         begin = time.perf_counter()
         features = transformer.transform(files)
@@ -65,6 +70,7 @@ def extract(folder, output, model, layers, weights, precision):
     except (OSError, ValueError, ImportError) as error:
         print(f"python -m skdeep: {error}", file=sys.stderr)
         return 1
+    print(f"Pictures went through {transformer.preprocessing}.")
     bad = int(np.isnan(features).all(axis=1).sum())
     print(
         f"{len(files)} pictures, {features.shape[1]} features each, in {took:.1f} s "

@@ -41,6 +41,6 @@ def _list():
     print(f"{'network':20s}{'tag':10s}{'MB':>7s}  {'score':22s}source; licence")
     for r in list_weights():
         score = next((f"{name} {value:g}" for name, value in r.metrics.items()), "")
-        size = f"{r.size / 1e6:.0f}" if r.url else "none"
+        size = f"{r.size / 1e6:.0f}" if r.url or r.path else "none"
         print(f"{r.network:20s}{r.tag:10s}{size:>7s}  {score:22s}{r.source}; {r.licence}")
     return 0

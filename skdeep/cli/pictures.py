@@ -1,9 +1,14 @@
-"""Features of pictures and a classical model, beside the pixels themselves, from few examples."""
+"""Features of pictures and a classical model, beside the pixels themselves, from few examples.
+
+The network that comes with the package is searched over layers and over the strength of the model's
+penalty; its features are kept, so that each picture goes through the network once.
+"""
 
 import sys
 import tempfile
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits, load_sample_images
@@ -14,10 +19,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from ..features import ImageFeatures, PatchFeatures
+from .preparation import preprocessing_for, source, takes_part
 
 FEW = 20  # pictures of each class to learn from
 SIDE = 32  # pixels of a piece of a photograph
 STRENGTHS = [0.001, 0.01, 0.1, 1.0]
+EMBEDDED_LAYERS = ["stage2", "stage3", "stage4"]
 
 
 def digits(seed):
@@ -58,14 +65,17 @@ def flat(X):
     return X.reshape(len(X), -1) / np.float32(255)
 
 
-def run(model=None, weights=None, seed=0):
+def run(model=None, weights=None, seed=0, given=()):
     """Print how raw pixels, fitted patches and a pretrained network compare.
 
     Parameters
     ----------
     model, weights : str or None
-        A network and the file of its weights; None: no network takes part.
+        A network and the file of its weights, or one file that holds a graph; without weights no
+        network takes part.
     seed : int, default=0
+    given : dict
+        Fields of Preprocessing that the command line gives.
 
     Returns
     -------
@@ -76,23 +86,28 @@ def run(model=None, weights=None, seed=0):
         "pixels": (FunctionTransformer(flat), {}),
         "PatchFeatures": (PatchFeatures(400, patch_size=5, random_state=seed), {}),
     }
+    with_network = takes_part(model, weights)
     with tempfile.TemporaryDirectory() as cache:
-        if weights is not None:
-            network = ImageFeatures(model or "resnet50", weights=weights, cache=cache)
+        embedded = {"features__layer": EMBEDDED_LAYERS, "features__pool": ["avg", "flatten"]}
+        contenders["formula"] = (ImageFeatures("formula", cache=cache), embedded)
+        if with_network:
+            model, weights = source(model, weights)
+            network = ImageFeatures(model, weights=weights, cache=cache)
             try:
+                network.preprocessing = preprocessing_for(model, weights, dict(given))
                 network.fit()
             except (OSError, ValueError) as error:
                 print(f"python -m skdeep: {error}", file=sys.stderr)
                 return 1
             there = {point.canonical for point in network.layers_}
             layers = [name for name in ("stage2", "stage3", "pool") if name in there]
-            contenders[network.model] = (network, {"features__layer": layers})
+            contenders[Path(model).name] = (network, {"features__layer": layers})
         for title, data in tasks(seed):
             print(f"\nPictures: {title}, {len(data[1])} to test on.", flush=True)
             for name, (features, grid) in contenders.items():
                 compare(name, features, grid, *data)
-    if weights is None:
-        print("\nA pretrained network takes part with --weights FILE [--model NAME].")
+    if not with_network:
+        print("\nAnother pretrained network takes part with --weights FILE [--model NAME].")
     return 0
 
 

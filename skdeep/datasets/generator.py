@@ -18,11 +18,12 @@ from .seeds import keys, seed_of
 __all__ = ["PictureGenerator", "make_pictures"]
 
 KINDS = {  # name: (kernel that paints what is in front, share of the pictures)
-    "dead_leaves": ("paint_leaves", 0.35),
-    "noise": (None, 0.2),
+    "dead_leaves": ("paint_leaves", 0.3),
+    "noise": (None, 0.15),
     "fractals": ("paint_fractals", 0.15),
     "contours": ("paint_contours", 0.15),
-    "strokes": ("paint_strokes", 0.15),
+    "strokes": ("paint_strokes", 0.1),
+    "glyphs": ("paint_glyphs", 0.15),
 }
 LARGEST = 512  # pixels of a side
 PER_TILE = 4  # pictures that are painted one after another, in one place
@@ -41,7 +42,7 @@ _RULES = {
 def make_pictures(
     n,
     size=64,
-    kinds=("dead_leaves", "noise", "fractals", "contours", "strokes"),
+    kinds=("dead_leaves", "noise", "fractals", "contours", "strokes", "glyphs"),
     *,
     mix=0.5,
     random_state=None,
@@ -59,7 +60,8 @@ def make_pictures(
     kinds : str or tuple of str
         What to draw from, all by default: "dead_leaves", textured shapes that hide each other;
         "noise", whose spectrum is 1 / f^a; "fractals", attractors of iterated functions;
-        "contours", lines along sums of waves; "strokes", brush strokes and glyphs.
+        "contours", lines along sums of waves; "strokes", brush strokes and lines of glyphs;
+        "glyphs", one or two large ones.
     mix : float, default=0.5
         Share of the pictures that are means of two.
     random_state : int, RandomState, Generator or None, default=None
@@ -155,7 +157,7 @@ class PictureGenerator:
     def __init__(
         self,
         size=64,
-        kinds=("dead_leaves", "noise", "fractals", "contours", "strokes"),
+        kinds=("dead_leaves", "noise", "fractals", "contours", "strokes", "glyphs"),
         *,
         mix=0.5,
         random_state=None,

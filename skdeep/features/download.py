@@ -51,8 +51,9 @@ def fetch(record, *, home=None, offline=None, progress=False):
     """The path of a weights file, fetched when it is not on this machine yet.
 
     Looked at first, and only read: the folders of torch (``TORCH_HOME``), Hugging Face
-    (``HF_HUB_CACHE``, ``HF_HOME``) and Caffe (``CAFFE_ROOT``). A file counts when its hash is that
-    of the record; what is known of its hash is kept beside it, so that it is computed once.
+    (``HF_HUB_CACHE``, ``HF_HOME``), Caffe (``CAFFE_ROOT``) and Keras (``KERAS_HOME``). A file
+    counts when its hash is that of the record; what is known of its hash is kept beside it, so that
+    it is computed once.
 
     Parameters
     ----------
@@ -189,9 +190,10 @@ def _fits(record, path, sha256):
     """Whether a file with this SHA-256 is the record's."""
     if record.sha256:
         return sha256.startswith(record.sha256)
-    if record.sha1:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha1").hexdigest() == record.sha1
+    for kind, digest in (("sha1", record.sha1), ("md5", record.md5)):
+        if digest:
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, kind).hexdigest() == digest
     return True
 
 
@@ -252,6 +254,9 @@ def _candidates(record):
     if record.naming == "caffe" and os.environ.get("CAFFE_ROOT"):
         models = Path(os.environ["CAFFE_ROOT"], "models")
         yield models / Path(record.file).stem / record.file, None
+    if record.naming == "keras":
+        home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+        yield home / "models" / record.file, None
 
 
 def _elsewhere(record, target):
@@ -280,7 +285,7 @@ def _is_the_records(record, target, path):
     sha256 = file_sha256(path)
     fits = _fits(record, path, sha256) and not (known and known["sha256"] != sha256)
     # Without a published hash a file of that name may be anything.
-    if not fits or not (record.sha256 or record.sha1):
+    if not fits or not (record.sha256 or record.sha1 or record.md5):
         return False
     _remember(target, path, sha256)
     return True

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from ..layers.base import Layer, current_trace
 from ..layers.combinators import Sequential, apply_layers
+from ..layers.network import Network
 from .sources import load_weights
 
 __all__ = ["Pretrained", "network"]
@@ -24,7 +25,8 @@ def network(model="resnet18", weights="default", *, layer="pool", trainable_from
     trainable_from : str or None, default=None
         The first layer that is trained, or the canonical name of a part of the network that is
         trained with all that follows: "stage4" begins after the last layer of "stage3", and "stem"
-        with the first layer. What is before stays as it is. None trains nothing but the head.
+        with the first layer. What is before stays as it is. None trains nothing but the head;
+        fitting is an error where a name leaves no weights to train up to ``layer``.
 
     Returns
     -------
@@ -75,7 +77,10 @@ class Pretrained(Layer):
         def find():
             loaded = load_weights(self.model, self.weights, x.shape[1:])
             at_hand.update(loaded.weights)
-            return replace(loaded, weights={}, labels=None), loaded.before(self.trainable_from)
+            kept = loaded.before(self.trainable_from)
+            if self.trainable_from is not None:
+                self._check_trained(loaded, kept)
+            return replace(loaded, weights={}, labels=None), kept
 
         def start(name):
             place = self.model, self.weights, x.shape[1:]
@@ -86,6 +91,32 @@ class Pretrained(Layer):
         pairs = layers_through(known.layers(), known.layer(self.layer), known.name)
         with trace.starting(start, kept):
             return apply_layers(pairs, x)
+
+    def _check_trained(self, loaded, kept):
+        """Raise where nothing of the trunk would be trained, though that was asked for."""
+        pairs = layers_through(loaded.layers(), loaded.layer(self.layer), loaded.name)
+        used = Network(pairs, loaded.input_shape)
+        used.probe()
+        if trains(used, kept):
+            return
+        words = [word for word, _ in loaded.points if trains(used, loaded.before(word))]
+        raise ValueError(
+            f"trainable_from={self.trainable_from!r} trains nothing of {loaded.name}: no layer "
+            f"from there to layer={self.layer!r} has weights. Choose one of {words}, or None to "
+            "train the head alone."
+        )
+
+
+def trains(network, kept):
+    """Whether a network has weights to train outside of the layers of some paths."""
+    frozen = set(kept)
+    for spec in network.parameters:
+        parts = spec.name.split(".")[:-1]
+        if spec.trainable and not any(
+            ".".join(parts[:k]) in frozen for k in range(1, len(parts) + 1)
+        ):
+            return True
+    return False
 
 
 def layers_through(pairs, path, where):

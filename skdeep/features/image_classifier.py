@@ -30,7 +30,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         10 averages the probabilities of the middle and the corners, and of their mirror images, at
         ten times the cost.
     batch_size : int, default=32
-    precision : {"float32", "bfloat16"}, default="float32"
+    precision : {"float32", "bfloat16"} or None, default=None
     device : {"cpu", "cuda"} or None, default=None
     n_threads : int or None, default=None
     on_error : {"raise", "nan"}, default="raise"
@@ -61,7 +61,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         preprocessing="auto",
         crops=1,
         batch_size=32,
-        precision="float32",
+        precision=None,
         device=None,
         n_threads=None,
         on_error="raise",
@@ -133,18 +133,18 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
 
     def _scores(self, X):
         extractor, layer = self._head()
-        pictures = Pictures(X)
+        pictures, run = Pictures(X), self._run_options()
         n = len(pictures)
         out = np.full((n, math.prod(extractor.shapes[layer])), np.nan, np.float32)
         with counting(n, "picture", self.verbose) as advance:
             if self.crops == 1:
-                failed = self._rows(extractor, pictures, (layer,), "flatten", out, advance)
+                failed = self._rows(extractor, pictures, (layer,), "flatten", out, advance, run)
             else:
-                failed = self._crop_rows(extractor, pictures, layer, out, advance)
+                failed = self._crop_rows(extractor, pictures, layer, out, advance, run)
         self._warn(failed, n)
         return out
 
-    def _crop_rows(self, extractor, pictures, layer, out, advance):
+    def _crop_rows(self, extractor, pictures, layer, out, advance, run):
         """As :meth:`_rows`, logarithms of the probabilities averaged over crops."""
         failed = {}
         for k, row in enumerate(out):
@@ -156,7 +156,7 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
                     raise
                 failed[k] = error
                 continue
-            (logits,) = extractor.run(crops, (layer,), "flatten", **self._run_options())
+            (logits,) = extractor.run(crops, (layer,), "flatten", **run)
             row[...] = logsumexp(log_softmax(logits, axis=1), axis=0) - math.log(len(crops))
         return failed
 

@@ -8,9 +8,10 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils._set_output import _get_output_config
 
 from .._config import configured_threads, get_config
-from ..estimators.base import make_device
+from ..estimators.base import make_device, prediction_options
 from ..kernels.cpu import resolve_threads
 from ..training.progress import counting
 from .cache import FeatureCache
@@ -58,8 +59,11 @@ class PretrainedMixin:
             if value is not None and not (isinstance(value, Integral) and value > 0):
                 word = " or None" if name == "n_threads" else ""
                 raise ValueError(f"{name}={value!r} must be a positive integer{word}.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision={self.precision!r} must be 'float32' or 'bfloat16'.")
+        if self.precision not in ("float32", "bfloat16", None):
+            raise ValueError(
+                f"precision={self.precision!r} must be 'float32' or 'bfloat16', or None for that "
+                "of skdeep.set_config."
+            )
         if self.on_error not in ("raise", "nan"):
             raise ValueError(f"on_error={self.on_error!r} must be 'raise' or 'nan'.")
 
@@ -70,20 +74,23 @@ class PretrainedMixin:
         return make_device(self.device or get_config()["device"])
 
     def _options(self):
-        return {"memory": get_config()["memory"], "precision": self.precision}
+        options = prediction_options()
+        return options if self.precision is None else {**options, "precision": self.precision}
 
     def _run_options(self):
         return {"device": self._device(), "n_threads": self._threads(), **self._options()}
 
-    def _rows(self, extractor, pictures, layers, pool, out, advance, at=None):
+    def _rows(self, extractor, pictures, layers, pool, out, advance, run, at=None):
         """Write features to the rows of ``out`` that belong to pictures, ``at`` or all.
+
+        ``run`` are options of :meth:`Extractor.run`, the same for all of a call: the configuration
+        may change meanwhile.
 
         Returns
         -------
         dict of int to PictureError
             Of the pictures whose rows are left as they were.
         """
-        run = self._run_options()
         failed = {}
         size = max(1, min(self.batch_size, len(pictures)))
         batches = stream(pictures, extractor.preprocessing, size, run["n_threads"], indices=at)
@@ -159,7 +166,8 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
         where there is one. None keeps them as they are, for one layer.
     batch_size : int, default=32
         Pictures that are in memory together.
-    precision : {"float32", "bfloat16"}, default="float32"
+    precision : {"float32", "bfloat16"} or None, default=None
+        None is what :func:`skdeep.set_config` says, "float32" unless it was called.
     cache : path, FeatureCache, joblib.Memory or None, default=None
         Where features are kept; see :class:`FeatureCache`.
     device : {"cpu", "cuda"} or None, default=None
@@ -196,7 +204,7 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
         preprocessing="auto",
         pool="auto",
         batch_size=32,
-        precision="float32",
+        precision=None,
         cache=None,
         device=None,
         n_threads=None,
@@ -286,10 +294,12 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For what is no picture, with its name.
+            For what is no picture, with its name; for ``pool=None`` where :meth:`set_output` wants
+            a table.
         """
         extractor, layers = self._prepare()
-        pictures, cache = Pictures(X), self._cache()
+        self._check_container(extractor, layers)
+        pictures, cache, run = Pictures(X), self._cache(), self._run_options()
         n = len(pictures)
         if self.pool is None:
             shape = extractor.feature_shape(layers[0], None)
@@ -298,15 +308,28 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
         out = np.full((n, *shape), np.nan, np.float32)
         with counting(n, "picture", self.verbose) as advance:
             if cache is None:
-                failed = self._rows(extractor, pictures, layers, self.pool, out, advance)
+                failed = self._rows(extractor, pictures, layers, self.pool, out, advance, run)
             else:
-                failed = self._cached_rows(cache, extractor, pictures, layers, out, advance)
+                failed = self._cached_rows(cache, extractor, pictures, layers, out, advance, run)
         self._warn(failed, n)
         return out
 
-    def _cached_rows(self, cache, extractor, pictures, layers, out, advance):
+    def _check_container(self, extractor, layers):
+        """Tables have two axes: raise before the work where features have more."""
+        container = _get_output_config("transform", self)["dense"]
+        if self.pool is not None or container == "default":
+            return
+        shape = extractor.feature_shape(layers[0], None)
+        if len(shape) > 1:
+            raise ValueError(
+                f"pool=None gives features of shape {('n', *shape)} for layer={self.layer!r}, "
+                f"which fit into no table of {container}; choose another pool, 'flatten' for all "
+                "numbers, or set_output(transform='default')."
+            )
+
+    def _cached_rows(self, cache, extractor, pictures, layers, out, advance, run):
         """As :meth:`_rows`, computing what the cache lacks, each distinct picture once."""
-        what = extractor.digest, extractor.preprocessing, layers, self.pool, self.precision
+        what = extractor.digest, extractor.preprocessing, layers, self.pool, run["precision"]
         recipe = repr(what)
         failed = {}
         for start in range(0, len(pictures), CHUNK):
@@ -328,9 +351,8 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
                 else:
                     missing[key] = k
             advance(len(indices) - len(missing))
-            errors = self._rows(
-                extractor, pictures, layers, self.pool, out, advance, list(missing.values())
-            )
+            rest = list(missing.values())
+            errors = self._rows(extractor, pictures, layers, self.pool, out, advance, run, rest)
             failed |= errors
             good = {key: k for key, k in missing.items() if k not in errors}
             cache.put_many(list(good), [out[k] for k in good.values()])

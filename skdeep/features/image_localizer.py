@@ -78,11 +78,11 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         Least probability.
     overlap : float, default=0.3
         Of two places of one class that share more than this part, the better one stays.
-    precision : {"float32", "bfloat16"}, default="float32"
+    precision : {"float32", "bfloat16"} or None, default=None
     device : {"cpu", "cuda"} or None, default=None
     n_threads : int or None, default=None
     on_error : {"raise", "nan"}, default="raise"
-        With "nan" a picture that cannot be read has no places.
+        With "nan" a picture that cannot be read has no places, a window of NaN, and a warning.
     verbose : int, default=0
         Above 0 a bar shows the progress.
 
@@ -112,7 +112,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         scales=(1.0, 2.0),
         threshold=0.5,
         overlap=0.3,
-        precision="float32",
+        precision=None,
         device=None,
         n_threads=None,
         on_error="raise",
@@ -199,12 +199,30 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         Returns
         -------
         list of ndarray of float32 of shape (rows, columns, n_classes)
-            One per picture.
+            One per picture; with ``on_error="nan"`` one window of NaN for a picture that cannot be
+            read.
         """
         self._wanted()
         _check_scale(scale)
+        unread = np.full((1, 1, len(self.classes_)), np.nan, np.float32)
+        return self._each(X, lambda picture: self._probabilities(picture, scale)[0], unread.copy)
+
+    def _each(self, X, work, unread):
+        """``work(picture)`` of every picture, and ``unread()`` for those that cannot be read."""
         pictures = Pictures(X)
-        return [self._probabilities(pictures.load(k), scale)[0] for k in range(len(pictures))]
+        results, failed = [], {}
+        with counting(len(pictures), "picture", self.verbose) as advance:
+            for k in range(len(pictures)):
+                try:
+                    results.append(work(pictures.load(k)))
+                except PictureError as error:
+                    if self.on_error == "raise":
+                        raise
+                    failed[k] = error
+                    results.append(unread())
+                advance(1)
+        self._warn(failed, len(pictures))
+        return results
 
     def _probabilities(self, picture, scale):
         """Probabilities of every window, and the shape of the picture they were taken from."""
@@ -244,23 +262,12 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
             One list per picture, the most probable place first.
         """
         wanted, labels = self._wanted(), self.classes_
-        pictures = Pictures(X)
-        results, failed = [], {}
-        with counting(len(pictures), "picture", self.verbose) as advance:
-            for k in range(len(pictures)):
-                found = []
-                try:
-                    picture = pictures.load(k)
-                    for s in self.scales:
-                        found += self._places(picture, s, wanted, labels)
-                except PictureError as error:
-                    if self.on_error == "raise":
-                        raise
-                    failed[k] = error
-                results.append(suppress(found, self.overlap))
-                advance(1)
-        self._warn(failed, len(pictures))
-        return results
+
+        def find(picture):
+            found = [p for s in self.scales for p in self._places(picture, s, wanted, labels)]
+            return suppress(found, self.overlap)
+
+        return self._each(X, find, list)
 
     def _places(self, picture, scale, wanted, labels):
         p, (height, width) = self._probabilities(picture, scale)

@@ -25,7 +25,7 @@ class RandomFeatures(ImageFeatures):
         The seed of the weights; not negative. The same seed gives the same weights in every
         process, which is why there is no other kind.
     batch_size : int, default=32
-    precision : {"float32", "bfloat16"}, default="float32"
+    precision : {"float32", "bfloat16"} or None, default=None
     cache : path, FeatureCache, joblib.Memory or None, default=None
     device : {"cpu", "cuda"} or None, default=None
     n_threads : int or None, default=None
@@ -60,7 +60,7 @@ class RandomFeatures(ImageFeatures):
         pool="auto",
         random_state=0,
         batch_size=32,
-        precision="float32",
+        precision=None,
         cache=None,
         device=None,
         n_threads=None,

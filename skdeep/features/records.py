@@ -3,14 +3,19 @@
 import os
 import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from ..formats import read_weights, sniff
 from .networks import NETWORKS
+from .networks.keras_names import is_keras, refuse_keras
 from .networks.states import refuse_name
 from .preprocessing import Preprocessing
 
 __all__ = ["WEIGHTS", "WeightsRecord", "find_weights", "list_weights"]
+
+NAMES_AT_HAND = ("keras", "npz", "safetensors")  # formats that tell names without being unpacked
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class WeightsRecord:
         In hexadecimal digits; the first eight or more where no more is published.
     sha1 : str, default=""
         For old files whose publisher gives no other hash.
+    md5 : str, default=""
+        For files of Keras, of which no other hash is published.
     size : int, default=0
         About how many bytes; 0 when unknown.
     licence : str, default=""
@@ -69,6 +76,7 @@ class WeightsRecord:
     url: str | None = None
     sha256: str = ""
     sha1: str = ""
+    md5: str = ""
     size: int = 0
     licence: str = ""
     source: str = ""
@@ -92,17 +100,21 @@ class WeightsRecord:
             raise ValueError(
                 f"sha256={self.sha256!r} of weights {self.tag!r} must be 8 to 64 digits of 0-9a-f."
             )
-        if not re.fullmatch(r"([0-9a-f]{40})?", self.sha1):
-            raise ValueError(
-                f"sha1={self.sha1!r} of weights {self.tag!r} must be 40 digits of 0-9a-f."
-            )
+        for name, digits in (("sha1", 40), ("md5", 32)):
+            value = getattr(self, name)
+            if not re.fullmatch(rf"([0-9a-f]{{{digits}}})?", value):
+                raise ValueError(
+                    f"{name}={value!r} of weights {self.tag!r} must be {digits} digits of 0-9a-f."
+                )
 
     @property
     def hash(self):
         """The hash in words, as messages give it."""
         if self.sha256:
             return f"SHA-256 {self.sha256}" + ("..." if len(self.sha256) < 64 else "")
-        return f"SHA-1 {self.sha1}" if self.sha1 else "no hash known"
+        if self.sha1:
+            return f"SHA-1 {self.sha1}"
+        return f"MD5 {self.md5}" if self.md5 else "no hash known"
 
 
 # network, tag, file on download.pytorch.org/models, MiB, top-1, top-5, resize/crop ("c": bicubic).
@@ -181,6 +193,7 @@ OF_TORCHVISION = {
     "source": "torchvision",
 }
 BGR = {"std": (1.0, 1.0, 1.0), "scale": 1.0, "channels": "bgr"}
+OXFORD = Preprocessing(mean=(103.939, 116.779, 123.68), **BGR)
 
 
 def _of_torchvision(line):
@@ -228,13 +241,51 @@ def _of_oxford(depth, sha1, mebibytes, top1, top5):
         "caffe",
         file,
         sha1,
-        Preprocessing(mean=(103.939, 116.779, 123.68), **BGR),
+        OXFORD,
         top1,
         top5,
         url=f"http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/{file}.caffemodel",
         size=mebibytes * 2**20,
         licence="CC BY 4.0",
         source="Visual Geometry Group, Oxford",
+    )
+
+
+# network, MD5, MB, top-1, top-5, as published by keras.applications.
+KERAS = """
+vgg16       64373286793e3c8b2b4e3219cbf3544b 553.5 71.3 90.1
+vgg19       cbe5617147190e668d6c5d5026f83318 574.7 71.3 90.0
+densenet121 9d60b8095a5708f2dcce2bca79d332c7  33.2 75.0 92.3
+densenet169 d699b8f76981ab1b30698df4c175e90b  58.5 76.2 93.2
+densenet201 1ceb130c1ea1b78c3bf6114dbdfd8807  82.5 77.3 93.6
+"""
+
+
+def _of_keras(line):
+    network, md5, megabytes, top1, top5 = line.split()
+    family = "densenet" if network.startswith("densenet") else network
+    facts = {
+        "preprocessing": OXFORD,
+        "licence": "CC BY 4.0",
+        "source": "Visual Geometry Group, Oxford, by way of Keras",
+    }
+    if family == "densenet":
+        facts = {
+            "preprocessing": Preprocessing(),
+            "licence": "BSD-3-Clause",
+            "source": "Zhuang Liu, DenseNet, by way of Keras",
+        }
+    return WeightsRecord(
+        network,
+        "keras",
+        f"https://storage.googleapis.com/tensorflow/keras-applications/{family}/{network}_weights_"
+        "tf_dim_ordering_tf_kernels.h5",
+        md5=md5,
+        size=round(float(megabytes) * 1e6),
+        labels="imagenet",
+        metrics={"imagenet_top1": float(top1), "imagenet_top5": float(top5)},
+        naming="keras",
+        **facts,
     )
 
 
@@ -272,7 +323,9 @@ def _of_overfeat(size, number, crop, n_bytes):
 
 
 def _published():
+    yield EMBEDDED
     yield from map(_of_torchvision, TORCHVISION.strip().splitlines())
+    yield from map(_of_keras, KERAS.strip().splitlines())
     yield WeightsRecord(
         "vgg16",
         "features",
@@ -369,6 +422,19 @@ def _published():
     )
 
 
+# Trained by this project, on pictures out of random numbers: docs/formula/train.py.
+EMBEDDED = WeightsRecord(
+    "formula",
+    "V1",
+    sha256="d1b8da031b875d5a5170c2adf8d8b2216d1e38680203bfd8cd8dd43d3b917f42",
+    size=3550472,
+    licence="BSD-3-Clause",
+    source="skdeep",
+    preprocessing=Preprocessing(64, 64, mean=(0.5,) * 3, std=(0.25,) * 3),
+    path=str(Path(__file__).parent / "data" / "formula.safetensors"),
+    note="Comes with the package. It has seen generated pictures only, not ImageNet.",
+)
+
 # By (network, tag); of each network the first is its default: the plain recipe, whose features suit
 # other tasks better than those of recipes tuned for ImageNet's own score (Kornblith et al., Do
 # better ImageNet models transfer better?, 2019).
@@ -444,6 +510,8 @@ def _of_local_file(network, path, default):
     if path.suffix == ".caffemodel":  # blue first, and not torchvision's levels
         caffe = (r for r in WEIGHTS.values() if r.network == network and r.naming == "caffe")
         like = next(caffe, like)
+    elif _has_keras_names(os.fspath(path), path.stat().st_mtime_ns, path.stat().st_size):
+        like = keras_record(network)
     if like is None:
         side = NETWORKS[network].input_shape[:2] if network in NETWORKS else (224, 224)
         like = WeightsRecord(network, "", preprocessing=Preprocessing(crop=side))
@@ -453,6 +521,7 @@ def _of_local_file(network, path, default):
         url=None,
         sha256="",
         sha1="",
+        md5="",
         size=path.stat().st_size,
         licence="",
         source="a local file",
@@ -462,6 +531,24 @@ def _of_local_file(network, path, default):
         path=os.fspath(path.absolute()),
         note="",
     )
+
+
+@lru_cache(64)
+def _has_keras_names(path, changed, size):
+    """Whether the names in a file, as it is now, are those of Keras, as a look inside tells."""
+    try:
+        kind = sniff(path)
+        return kind in NAMES_AT_HAND and is_keras(read_weights(path, kind).tensors)
+    except ValueError:  # damaged: whoever reads it will say how
+        return False
+
+
+def keras_record(network):
+    """The record whose preprocessing goes with Keras' weights of a network, or an error."""
+    record = WEIGHTS.get((network, "keras"))
+    if record is None:
+        refuse_keras(network)
+    return record
 
 
 def _known(network):

@@ -19,9 +19,11 @@ from .download import fetch
 from .extraction import Extractor, digest_of
 from .labels import labels
 from .networks import NETWORKS, Architecture, find_network, random_weights
+from .networks.keras_names import is_keras
+from .networks.stated import stated_activation
 from .onnx_network import from_onnx
 from .preprocessing import Preprocessing
-from .records import WeightsRecord, find_weights, list_weights
+from .records import WeightsRecord, find_weights, keras_record, list_weights
 
 GRAPHS = (".onnx", ".caffemodel")  # files that hold a network, not only its weights
 # By format, a function of (WeightsFile, input_shape) that gives an ImportedNetwork.
@@ -187,6 +189,11 @@ def preprocessing_of(model, weights, preprocessing):
     return _source(model, weights, False).recipe(preprocessing)
 
 
+def published_preprocessing(model, weights):
+    """The Preprocessing that belongs to the weights of a network, or None where none is known."""
+    return _source(model, weights, False).published
+
+
 class Source:
     """Where a network and its weights come from.
 
@@ -256,6 +263,8 @@ class KnownNetwork(Source):
         given = self.random or isinstance(weights, Mapping)
         if known or not given:
             self.record = find_weights(self.name, "default" if given else weights)
+        if isinstance(weights, Mapping) and is_keras(weights):
+            self.record, known = keras_record(self.name), True
         if known:
             self.published = self.record.preprocessing
         self.path = None
@@ -267,8 +276,21 @@ class KnownNetwork(Source):
         """Find the file, or fetch it."""
         if self.path is None and not self.random and not isinstance(self.weights, Mapping):
             self.path = fetch(self.record, progress=self.progress)
+            if self.record.path is not None and self.architecture.activations:
+                self._take_activation(stated_activation(self.path))
             self.key = (self.architecture, *identity(self.path))
         return self
+
+    def _take_activation(self, stated):
+        """Go by what a configuration beside a local file says."""
+        if stated in (None, self.architecture.activations[0]):
+            return
+        try:
+            self.architecture = self.architecture.with_activation(stated)
+        except ValueError as error:
+            raise ValueError(
+                f"the configuration beside {self.path} does not fit: {error}"
+            ) from None
 
     def load(self, shape):
         """Read the weights, for prepared pictures of a shape."""
@@ -288,10 +310,12 @@ class KnownNetwork(Source):
         return Loaded(self.name, architecture.layers, shape, weights, architecture.points, names)
 
     def digest(self):
-        """Hash of the weights."""
+        """Hash of the weights, and what the network makes of them."""
+        variant = self.architecture.variant and f" {self.architecture.variant}"
         if self.random:
-            return f"random {self.name}" + (f" {self.seed}" if self.seed else "")
-        return digest_of(self.weights) if self.path is None else super().digest()
+            return f"random {self.name}" + (f" {self.seed}" if self.seed else "") + variant
+        weights = digest_of(self.weights) if self.path is None else super().digest()
+        return weights + variant
 
 
 class GraphFile(Source):

@@ -18,6 +18,7 @@ NUMBERED = {
     "VVVV": ("gamma", "beta", "moving_mean", "moving_variance"),
 }
 CONTAINERS = {"layers", "vars", "_layer_checkpoint_dependencies"}  # components that say nothing
+NUMBER = r":\d+$"  # of a variable's output, at the end of its name
 # Keras 1 and early Keras 2.
 RENAMED = {
     "W": "kernel",
@@ -88,8 +89,11 @@ def legacy_names(file, objects):
     for layer in layers:
         group = f"{root}/{layer}".lstrip("/")
         file.expect(group in objects, f"the layer {layer!r} in it is missing")
-        for weight in texts(file.attributes(objects[group]), "weight_names") or ():
-            name = plain_name(layer, weight)
+        weights = texts(file.attributes(objects[group]), "weight_names") or ()
+        names = [plain_name(layer, weight) for weight in weights]
+        if len(set(names)) < len(names):  # a model inside the model
+            names = [f"{layer}/{re.sub(NUMBER, '', weight)}" for weight in weights]
+        for name, weight in zip(names, weights):
             file.expect(name not in found, f"{name!r} in it occurs twice")
             found[name] = f"{group}/{weight}"
     return found
@@ -97,11 +101,14 @@ def legacy_names(file, objects):
 
 def plain_name(layer, weight):
     """ "layer/kernel" of a layer and what Keras calls a variable of it."""
-    parts = re.sub(r":\d+$", "", weight).split("/")
+    weight = re.sub(NUMBER, "", weight)
+    if weight.startswith(f"{layer}/"):  # which may have a slash in it
+        return weight
+    parts = weight.split("/")
     if len(parts) == 1:  # "conv1_W_1"
         name = re.sub(r"_\d+$", "", parts[0].removeprefix(f"{layer}_"))
         return f"{layer}/{RENAMED.get(name, name)}"
-    if len(parts) == 2 or parts[0] == layer:
+    if len(parts) == 2:
         parts = parts[1:]
     return "/".join([layer, *parts])
 

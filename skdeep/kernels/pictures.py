@@ -1,4 +1,4 @@
-"""Pictures out of random numbers: noise, dead leaves, fractals, contours, strokes.
+"""Pictures out of random numbers: noise, dead leaves, fractals, contours, strokes, glyphs.
 
 A picture is painted *front to back* on a canvas of float32 planes: red, green, blue, and the light
 that still passes (1 where nothing is yet). What is painted covers a share ``alpha`` of a pixel:
@@ -542,6 +542,51 @@ def paint_strokes(p, tile):
                 if choose(s, 3):
                     a = c
             x += height * f(0.8)
+
+
+@inline
+def ink(s, vivid, least):
+    """A colour from ``least`` to ``least`` + 0.45, and how much noise is seen in its parts."""
+    red, green, blue = colour_of(s, vivid)
+    part = f(0.45)
+    grain = draw(s, ZERO, f(0.1))
+    return (least + part * red, least + part * green, least + part * blue, grain, ZERO, ZERO)
+
+
+@kernel
+def paint_glyphs(p, tile):
+    """One or two large glyphs in the middle, most of them on plain ground, dark or light.
+
+    They are made of strokes as those of :data:`paint_strokes` are.
+    """
+    s, size = tile, np.float32(p[6])
+    vivid = draw(s, ZERO, ONE)
+    glyphs = 1 + choose(s, 3) // 2
+    height = size * draw(s, f(0.3), f(0.9)) / (f(0.5) + HALF * np.float32(glyphs))
+    slant = draw(s, f(-0.25), f(0.25))
+    half = max(height * draw(s, f(0.02), f(0.1)), f(0.4))
+    x = (size - height * (f(0.8) * np.float32(glyphs) - f(0.2) + slant)) * HALF
+    y = (size - height) * HALF
+    x += size * draw(s, f(-0.08), f(0.08))
+    y += size * draw(s, f(-0.08), f(0.08))
+    dark = np.float32(choose(s, 2)) * f(0.55)
+    window = noise_window(p, s, 0)
+    colour = ink(s, vivid, dark)
+    for _ in range(glyphs):
+        a = lattice(s, x, y, height, slant)
+        for _ in range(2 + choose(s, 4)):
+            b = lattice(s, x, y, height, slant)
+            c = lattice(s, x, y, height, slant)
+            if choose(s, 2):
+                b = ((a[0] + c[0]) * HALF, (a[1] + c[1]) * HALF)
+            paint_curve(p, s, a, b, c, half, ZERO, window, colour)
+            if choose(s, 3):
+                a = c
+        x += height * f(0.8)
+    if choose(s, 4):
+        middle = HALF * size
+        colour = ink(s, vivid, f(0.55) - dark)
+        paint_capsule(p, s, middle, middle, middle, middle, size, window, colour)
 
 
 # ---- pictures ------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ FAMILIES = (
     "pool",
     "random",
     "reduce",
+    "rows",
     "shape",
     "softmax",
     "sparse",

@@ -2,7 +2,6 @@
 
 from ..graph.op import Op, Row, register
 from ..graph.tensor import Tensor
-from ..kernels import rows as _rows  # noqa: F401  (registers its kernels)
 from ..kernels.optimizers import CHUNK
 
 __all__ = []
@@ -132,38 +131,3 @@ class RMSpropUpdate(_Update):
     """RMSprop; slots: mean square, velocity."""
 
     kernel, slots, writes = "rmsprop_step", 2, (0, 2, 3)
-
-
-@register
-class LoadRows(Op):
-    """Rows start .. start + n of a data set, as ``registers`` say; zeros beyond its end.
-
-    registers[0] is the first row, registers[1] the number of rows there are.
-    """
-
-    differentiable = False
-
-    def infer(self):
-        data = self.inputs[0]
-        return [Tensor((self.n, *data.shape[1:]), data.dtype)]
-
-    def rows(self):
-        data, registers = self.inputs
-        y = self.output
-        return [Row("load_rows", [data, registers, y, self.n, y.size // max(self.n, 1)])]
-
-
-@register
-class StoreRows(Op):
-    """Writes a batch to rows start .. of an output, leaving out what lies beyond its end."""
-
-    differentiable = False
-    writes = (1,)
-
-    def infer(self):
-        return [(1,)]
-
-    def rows(self):
-        x, target, registers = self.inputs
-        n = x.shape[0]
-        return [Row("store_rows", [target, registers, x, n, x.size // n])]

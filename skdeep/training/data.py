@@ -5,7 +5,7 @@ from scipy import sparse
 
 from .. import ops
 from ..graph.tensor import Tensor
-from ..ops.optimizers import LoadRows
+from ..ops.rows import LoadRows
 
 
 class Data:

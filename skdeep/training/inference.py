@@ -9,7 +9,7 @@ from ..graph.passes import fuse_concatenate, optimize, rewrite, split_static
 from ..graph.precision import to_bfloat16
 from ..graph.program import compile_program
 from ..graph.tensor import Tensor
-from ..ops.optimizers import StoreRows
+from ..ops.rows import StoreRows
 
 MOST_ROWS = 256  # of a block
 MOST_FLOATS = 2**23  # elements of the widest activation of a block: 32 MB

@@ -22,14 +22,13 @@ from skdeep.ops.elementwise import Map
 from skdeep.ops.optimizers import (
     AdamUpdate,
     ClipScale,
-    LoadRows,
     LossTotal,
     MomentumUpdate,
     NormalizeWeights,
     Penalty,
     RMSpropUpdate,
-    StoreRows,
 )
+from skdeep.ops.rows import LoadRows, StoreRows
 from skdeep.training import LBFGS, SGD, Adam
 
 pytestmark = pytest.mark.sim

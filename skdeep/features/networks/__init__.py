@@ -6,6 +6,7 @@ from . import (
     convnext,
     densenet,
     efficientnet,
+    formula,
     googlenet,
     inception,
     mnasnet,

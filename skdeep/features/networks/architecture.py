@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -79,6 +79,12 @@ class Architecture:
     position_offset : float, default=0.0
         Added to the number of rows and columns of patches when the ratio of both sizes is taken,
         as DINOv2 was trained with.
+    activations : tuple of str, default=()
+        Where weights of the same names are trained with one of several activations, which
+        ``layers`` then takes as ``activation``: their names, its own first.
+    variant : str, default=""
+        What tells this network from others that compute something else with the same weights;
+        caches of features keep them apart by it.
 
     Examples
     --------
@@ -103,6 +109,8 @@ class Architecture:
     transform_input: bool = False
     patches: str = ""
     position_offset: float = 0.0
+    activations: tuple = ()
+    variant: str = ""
 
     def network(self, input_shape=None):
         """The network for images of one shape, with its parameters declared.
@@ -133,6 +141,36 @@ class Architecture:
         """
         layers = partial(self.layers, n_outputs=n_outputs)
         return replace(self, layers=layers, n_outputs=n_outputs)
+
+    def with_activation(self, activation):
+        """The same network with another activation, for weights that were trained with that.
+
+        Parameters
+        ----------
+        activation : str
+            One of ``activations``: "gelu" for CLIP models that have the exact one, as most of
+            OpenCLIP's, where OpenAI's have "quick_gelu".
+
+        Returns
+        -------
+        Architecture
+            With this one activation, whatever is said beside a file of weights.
+
+        Raises
+        ------
+        ValueError
+            For an activation that this network is not known to be trained with.
+
+        Examples
+        --------
+        >>> from skdeep.features import ImageFeatures, find_network
+        >>> laion = find_network("clip_vit_b_32").with_activation("gelu")
+        >>> features = ImageFeatures(laion, weights="open_clip_pytorch_model.bin")
+        """
+        if activation not in self.activations:
+            known = f"has {self.activations}" if self.activations else "has one activation alone"
+            raise ValueError(f"{self.name} {known}, and not activation={activation!r}.")
+        return _with_activation(self, activation)
 
     def before(self, layer):
         """The network as far as a layer of its head; ``n_outputs`` of it is None.
@@ -300,6 +338,14 @@ class Architecture:
         if array.ndim == 3 and array.shape[1:] == (1, 1):
             return array.reshape(-1)
         return _axes_reversed(array, (2, 3, 1, 0))
+
+
+@lru_cache(16)
+def _with_activation(architecture, activation):
+    """One object for each, so that what is loaded for it is found again."""
+    layers = partial(architecture.layers, activation=activation)
+    variant = "" if activation == architecture.activations[0] else activation
+    return replace(architecture, layers=layers, activations=(), variant=variant)
 
 
 def _layers_before(layers, path):

@@ -11,6 +11,7 @@ from ...layers import (
     Sequential,
 )
 from .architecture import register
+from .keras_names import KERAS_DENSENET
 from .namings import DENSENET_2017
 
 GROWTH = 32  # channels that a layer adds
@@ -81,5 +82,5 @@ for name, counts in (
             ("logits", "classifier"),
         ),
         renames=((".new.", "."),),
-        namings=(DENSENET_2017,),
+        namings=(DENSENET_2017, KERAS_DENSENET),
     )

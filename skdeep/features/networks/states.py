@@ -2,6 +2,8 @@
 
 import re
 
+from .keras_names import KerasNaming, is_keras, refuse_keras
+
 __all__ = ["read_state", "refuse_name"]
 
 # What training code puts before all names.
@@ -59,6 +61,8 @@ def without_prefixes(state):
 def read_state(architecture, state, input_shape=None):
     """See :meth:`Architecture.from_state`."""
     state = without_prefixes(state)
+    if is_keras(state) and not any(isinstance(n, KerasNaming) for n in architecture.namings):
+        refuse_keras(architecture.name)
     states = [state]
     for naming in architecture.namings:
         renamed = naming(state)

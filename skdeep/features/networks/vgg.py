@@ -3,6 +3,7 @@
 from ...layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Sequential
 from .architecture import register
 from .caffe_names import CaffeNaming
+from .keras_names import keras_vgg
 from .namings import TIMM_VGG
 
 FILTERS = (64, 128, 256, 512, 512)
@@ -68,6 +69,10 @@ for name, counts in {
     "vgg16": (2, 2, 3, 3, 3),
     "vgg19": (2, 2, 4, 4, 4),
 }.items():
+    authors = caffe_names(counts)
+    plain = (TIMM_VGG, CaffeNaming(authors))
+    if name in ("vgg16", "vgg19"):
+        plain = (*plain, keras_vgg(authors))
     for batch_norm in (False, True):
         register(
             f"{name}_bn" if batch_norm else name,
@@ -78,5 +83,5 @@ for name, counts in {
             "recognition, 2015",
             points=points(counts, batch_norm),
             flattened=(("classifier.0", (512, 7, 7)),),
-            namings=((TIMM_VGG,) if batch_norm else (TIMM_VGG, CaffeNaming(caffe_names(counts)))),
+            namings=(TIMM_VGG,) if batch_norm else plain,
         )

@@ -64,9 +64,9 @@ def dinov2(width, heads):
     return transformer(14, width, heads, scaled=True)
 
 
-def clip(patch, width, heads, n_outputs=512):
+def clip(patch, width, heads, n_outputs=512, activation="quick_gelu"):
     """With a projection to the space that pictures and sentences share."""
-    layers = transformer(patch, width, heads, "quick_gelu", 1e-5)
+    layers = transformer(patch, width, heads, activation, 1e-5)
     proj = Conv2D(width, patch, stride=patch, use_bias=False)
     layers[0] = ("patch_embed", Sequential([("proj", proj)]))
     layers.insert(2, ("norm_pre", LayerNorm(epsilon=1e-5)))
@@ -132,4 +132,5 @@ register(
     renames=RENAMES,
     patches="patch_embed.proj",
     namings=(HUGGING_FACE_CLIP, OPEN_CLIP, timm_clip),
+    activations=("quick_gelu", "gelu"),
 )
