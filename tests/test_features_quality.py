@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 ROOT = Path(__file__).resolve().parents[1]
 RIVALS = ("raw pixels", "random weights", "HOGFeatures", "PatchFeatures", "formula")
@@ -15,7 +16,8 @@ RIVALS = ("raw pixels", "random weights", "HOGFeatures", "PatchFeatures", "formu
 def bench(monkeypatch):
     """Modules of the folder of benchmarks, by name."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module
+    with threadpool_limits(1):
+        yield importlib.import_module
 
 
 # ---- protocol ------------------------------------------------------------------------------------
@@ -57,7 +59,7 @@ def test_neighbours_vote_by_their_cosine(bench):
 
 def test_larger_values_of_c_are_tried_while_they_help(bench, monkeypatch):
     probes = bench("feature_probes")
-    parts = [(*blobs(60, 4, seed), *blobs(60, 4, seed + 1)) for seed in (0, 2)]
+    parts = [(*blobs(90, 60, seed), *blobs(900, 60, seed + 1)) for seed in (0, 2)]
     everywhere = probes.logistic(parts, probes.C_GRID)
     assert list(everywhere) == probes.C_GRID
     apart = [probes.logistic([part], probes.C_GRID) for part in parts]
