@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -206,6 +207,12 @@ def lattice(draws, x, y, height, slant):
     return [x + height * (j + slant * i), y + height * i]
 
 
+def lattice_or_anywhere(draws, size, place):
+    if place is not None:
+        return lattice(draws, *place)
+    return [size * draws.between(-0.15, 1.15) for _ in range(2)]
+
+
 def naive_strokes(canvas, draws, bank):
     size = canvas.size
     vivid = draws.between(0.3, 1)
@@ -222,11 +229,8 @@ def naive_strokes(canvas, draws, bank):
         for _ in range(1 + draws.below(6) if written else 1):
             strokes = 2 + draws.below(4) if written else 1 + draws.below(2)
 
-            def point(x=x):
-                if written:
-                    return lattice(draws, x, y, height, slant)
-                return [size * draws.between(-0.15, 1.15) for _ in range(2)]
-
+            place = (x, y, height, slant) if written else None
+            point = partial(lattice_or_anywhere, draws, size, place)
             naive_line(canvas, draws, lambda n=strokes: n, point, half, taper, noise, base, gains)
             x += height * 0.8
 

@@ -355,6 +355,7 @@ PUBLISHED = {  # numbers of trained parameters, from torchvision's documentation
     # The authors' files hold positions of 518 px and a token for masks: 22056576 and 86580480.
     "dinov2_vitb14": 86580480 - (37**2 - 16**2 + 1) * 768,
     "dinov2_vits14": 22056576 - (37**2 - 16**2 + 1) * 384,
+    "formula": 1768576,  # by hand, from its convolutions and batch norms
     "googlenet": 6624904,
     "inception_v3": 27161264 - 3326696,  # without the auxiliary classifier
     "mnasnet0_5": 2218512,
@@ -408,7 +409,7 @@ def test_facts(name):
     names = [point for point, _ in architecture.points]
     assert names == [point for point in POINTS if point in names]
     assert {"stem", "stage3", "pool", "penultimate"} <= set(names)
-    assert "logits" in names or name.startswith("dinov2")
+    assert "logits" in names or name.startswith("dinov2") or name == "formula"
     for point, layer in architecture.points:
         uneven = name == "overfeat_large"  # its strides are 2, 6, 12 and 36
         if point.startswith("stage") and len(shapes[layer]) == 3 and not uneven:

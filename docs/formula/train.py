@@ -59,7 +59,7 @@ class Recipe:
 # ---- views ---------------------------------------------------------------------------------------
 
 
-@njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+@njit(nogil=True, fastmath=True, error_model="numpy")
 def sample(pictures, factor, places, moves, colours, out):
     """Views ``places`` of ``out``: each a linear map of a picture's plane and of its colours.
 

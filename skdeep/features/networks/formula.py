@@ -37,8 +37,9 @@ register(
         ("stage3", "layer3"),
         ("stage4", "layer4"),
         ("pool", "avgpool"),
+        ("penultimate", "avgpool"),
     ),
     input_shape=(SIDE, SIDE, 3),
-    n_outputs=None,
+    n_outputs=FILTERS[-1],
     renames=((".shortcut.", ".downsample."),),
 )
