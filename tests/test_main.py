@@ -534,7 +534,12 @@ def test_pictures_through_a_network_of_the_user(small_task, tmp_path, capsys):
 @pytest.mark.parametrize("flag", ["--model", "--weights"])
 def test_pictures_through_a_graph(small_task, graph, capsys, flag):
     assert main(["pictures", flag, str(graph), *SAID]) == 0
-    assert set(scores(capsys.readouterr().out)) == {"pixels", "PatchFeatures", "formula", "net.onnx"}
+    assert set(scores(capsys.readouterr().out)) == {
+        "pixels",
+        "PatchFeatures",
+        "formula",
+        "net.onnx",
+    }
     assert main(["pictures", flag, str(graph)]) == 1
     assert "does not tell how its pictures are prepared" in capsys.readouterr().err
 

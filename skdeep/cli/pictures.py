@@ -88,7 +88,7 @@ def run(model=None, weights=None, seed=0, given=()):
     }
     with_network = takes_part(model, weights)
     with tempfile.TemporaryDirectory() as cache:
-        embedded = {"features__layer": EMBEDDED_LAYERS, "features__pool": ["avg", "flatten"]}
+        embedded = {"features__layer": EMBEDDED_LAYERS}
         contenders["formula"] = (ImageFeatures("formula", cache=cache), embedded)
         if with_network:
             model, weights = source(model, weights)
