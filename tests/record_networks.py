@@ -1,17 +1,21 @@
-"""Record what torchvision computes with random weights, in float64: run by hand, with torch.
+"""Record what PyTorch computes with random weights, in float64: run by hand, with torch.
 
     python tests/record_networks.py [network ...]
 
 writes ``tests/data/networks/<network>.npz``: of the points of a network, in order, the shapes, some
-values and the largest, and all logits. ``tests/test_recorded.py`` compares.
+values and the largest, and all of the last point, mostly logits. ``tests/test_recorded.py``
+compares. The networks are torchvision's, and one of ours that is built of its blocks.
 """
 
 import sys
+from collections import OrderedDict
 
 import numpy as np
 import torch
 import torchvision
 from recorded_networks import FOLDER, OUTPUTS, sample, small_case
+from torch import nn
+from torchvision.models.resnet import BasicBlock
 
 from skdeep.features.networks import NETWORKS
 
@@ -21,13 +25,37 @@ OPTIONS = {
 }
 
 
+def formula():
+    """The network that comes with the package."""
+    channels, blocks = 32, []
+    for k, filters in enumerate((48, 96, 192, 256), 1):
+        stride = 1 if k == 1 else 2
+        shortcut = nn.Sequential(
+            nn.Conv2d(channels, filters, 1, stride, bias=False), nn.BatchNorm2d(filters)
+        )
+        block = BasicBlock(channels, filters, stride, shortcut)
+        blocks.append((f"layer{k}", nn.Sequential(block)))
+        channels = filters
+    stem = [
+        ("conv1", nn.Conv2d(3, 32, 5, 2, 2, bias=False)),
+        ("bn1", nn.BatchNorm2d(32)),
+        ("relu", nn.ReLU()),
+        ("maxpool", nn.MaxPool2d(2)),
+    ]
+    head = [("avgpool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten())]
+    return nn.Sequential(OrderedDict([*stem, *blocks, *head]))
+
+
 def torch_network(architecture, weights):
-    """torchvision's network with our weights, in float64."""
+    """PyTorch's network with our weights, in float64."""
     options = OPTIONS.get(architecture.name, {})
     # RegNet computes its widths with tensors, which need values.
     with torch.device("cpu" if "regnet" in architecture.name else "meta"):
-        build = getattr(torchvision.models, architecture.name)
-        network = build(weights=None, num_classes=OUTPUTS, **options)
+        if architecture.name == "formula":
+            network = formula()
+        else:
+            build = getattr(torchvision.models, architecture.name)
+            network = build(weights=None, num_classes=OUTPUTS, **options)
     network = network.to_empty(device="cpu").double().eval()
     if architecture.flattened:
         ((layer, (c, h, w)),) = architecture.flattened
@@ -51,14 +79,19 @@ def record(name):
     architecture, weights, images = small_case(name)
     network = torch_network(architecture, weights)
     points, seen = dict(architecture.points), {}
-    head = architecture.torchvision_key(points["logits"] + ".W").partition(".")[0]
+    last = list(points)[-1]  # without logits, the features themselves
+    head = None
+    if "logits" in points:
+        head = architecture.torchvision_key(points["logits"] + ".W").partition(".")[0]
 
     def keep(point):
         # Not copied: activations that work in place come after the hook.
         return lambda module, inputs, output: seen.update({point: output})
 
     for point, layer in points.items():
-        if layer in ("avgpool", "flatten"):
+        if layer in ("avgpool", "flatten") and not head:
+            network.register_forward_hook(keep(point))
+        elif layer in ("avgpool", "flatten"):
             network.get_submodule(head).register_forward_pre_hook(
                 lambda module, inputs, point=point: seen.update({point: inputs[0]})
             )
@@ -66,7 +99,7 @@ def record(name):
             key = architecture.torchvision_key(layer + ".W").removesuffix(".weight")
             network.get_submodule(key).register_forward_hook(keep(point))
     with torch.inference_mode():
-        seen["logits"] = network(torch.from_numpy(images.transpose(0, 3, 1, 2)).double())
+        seen[last] = network(torch.from_numpy(images.transpose(0, 3, 1, 2)).double())
     maps = []
     for point, layer in points.items():
         values = seen[point].numpy()
@@ -80,7 +113,7 @@ def record(name):
         "shapes": np.concatenate([values.shape for values in maps]).astype(np.int32),
         "largest": np.float32([np.abs(values).max() for values in maps]),
         "values": np.float32([sample(values) for values in maps]),
-        "logits": np.float32(seen["logits"].numpy()),
+        "logits": np.float32(seen[last].numpy()),
         "weights": np.float32([w.reshape(-1)[-1] for w in weights.values()][:4]),
     }
 
