@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import importlib.util
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +27,7 @@ def train():
 
 @pytest.fixture(scope="module")
 def recipe(train):
-    return train.Recipe(steps=5, pictures=4, canvas=32, size=32, warmup=1, features=8)
+    return train.Recipe(steps=(3, 2), pictures=4, canvas=32, size=32, warmup=1, features=8)
 
 
 def test_the_file_is_the_one_of_the_record_and_of_the_log(train):
@@ -38,8 +37,8 @@ def test_the_file_is_the_one_of_the_record_and_of_the_log(train):
         assert file.tell() == record.size < 4 * 2**20
     with open(FOLDER / "log.csv") as file:
         log = list(csv.DictReader(file))
-    stated = json.loads(read_weights(record.path).metadata["recipe"])
-    assert stated == train.asdict(train.Recipe()) and int(log[-1]["step"]) == stated["steps"]
+    assert read_weights(record.path).metadata["recipe"] == train.Recipe().as_json()
+    assert int(log[-1]["step"]) == sum(train.Recipe().steps)
     losses = [float(row["loss"]) for row in log]
     assert losses[-1] < 0.4 * losses[0]
 
@@ -103,6 +102,19 @@ def test_views_are_those_of_a_naive_twin(train, factor):
             )  # fmt: skip
             assert np.abs(out[view, i, j] - expected).max() < 1e-3
     assert not out[[0, 3]].any()
+
+
+def test_weak_recolouring_stays_near_the_picture(train):
+    means = np.random.default_rng(0).uniform(0, 255, (500, 3))
+    linear = train.recolouring(np.random.default_rng(1), means, 0.0)
+    np.testing.assert_array_equal(linear, np.broadcast_to(train.UNCHANGED, linear.shape))
+    levels = np.array([10, 100, 200, 1])  # red, green and blue; they go to about -2 .. 2
+    np.testing.assert_allclose(linear[0] @ levels, levels[:3] / 255 * 4 - 2, rtol=1e-6)
+    far = [
+        np.abs(train.recolouring(np.random.default_rng(1), means, s) - linear)[:, :, :3].mean()
+        for s in (0.2, 0.5, 1.0)
+    ]
+    assert 0 < far[0] < far[1] < far[2]
 
 
 def test_both_views_of_a_picture_stay_together(train, recipe):

@@ -5,7 +5,7 @@
 goes on from the last checkpoint in FOLDER, if there is one, and writes ``formula.safetensors`` and
 ``log.csv`` there when it is done. Each step makes new pictures, takes two views of each (cropped,
 turned, recoloured, softened) and pulls the features of both together and those of other pictures
-apart. With the same seed and the same number of steps a training that was stopped gives the same
+apart. A second part goes on with a new learning rate, and changes colours less. With the same seed and the same number of steps a training that was stopped gives the same
 weights as one that was not.
 """
 
@@ -45,15 +45,20 @@ class Recipe:
     """All that the weights depend on."""
 
     seed: int = 0
-    steps: int = 6500
+    steps: tuple = (6500, 4000)  # of each part
     pictures: int = 256  # of a step
     canvas: int = 96  # pixels of a side of a picture, before it is cropped
     size: int = 64  # of a view
     temperature: float = 0.1
-    learning_rate: float = 3e-3
+    learning_rate: tuple = (3e-3, 2e-3)  # at the begin of each part
+    colours: tuple = (1.0, 0.35)  # how far those of mixed kinds change, in each part
     warmup: int = 200  # steps
     weight_decay: float = 1e-2
     features: int = 128  # after the head
+
+    def as_json(self):
+        """The recipe as text."""
+        return json.dumps(asdict(self))
 
 
 # ---- views ---------------------------------------------------------------------------------------
@@ -112,18 +117,22 @@ def maps(rng, n, canvas, size):
     return found
 
 
-def recolouring(rng, means):
+UNCHANGED = np.hstack([np.eye(3) * 4 / 255, np.full((3, 1), -2)]).astype(np.float32)
+
+
+def recolouring(rng, means, strength=1.0):
     """Linear maps from levels 0 .. 255 to what the network takes: (n, 3, 4).
 
     Some raise the contrast about the mean of the picture, ``means`` (n, 3), until nothing but a
-    silhouette is left.
+    silhouette is left. With a smaller ``strength`` there are fewer of them, and the others change
+    colours less.
     """
     n = len(means)
     grey = np.array([0.299, 0.587, 0.114])
-    stark = rng.random(n) < 0.15
-    saturation = np.where(stark | (rng.random(n) < 0.25), 0, rng.uniform(0.3, 1.7, n))
+    stark = rng.random(n) < 0.15 * strength
+    saturation = np.where(stark | (rng.random(n) < 0.25 * strength), 0, rng.uniform(0.3, 1.7, n))
     turn = rng.uniform(-0.2, 0.2, n) * np.pi
-    contrast = np.exp(rng.uniform(-0.7, 0.5, n)) * np.where(rng.random(n) < 0.2, -1, 1)
+    contrast = np.exp(rng.uniform(-0.7, 0.5, n)) * np.where(rng.random(n) < 0.2 * strength, -1, 1)
     contrast[stark] *= 8
     shift = rng.uniform(-0.25, 0.25, n)
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
@@ -135,14 +144,15 @@ def recolouring(rng, means):
     found[:, :, :3] = linear * 4 / 255
     middle = np.where(stark[:, None], means / 255, 0.5)
     found[:, :, 3] = 4 * (shift[:, None] - (linear * middle[:, None, :]).sum(2))
-    return found
+    share = np.where(stark, 1, strength).astype(np.float32)[:, None, None]
+    return share * found + (1 - share) * UNCHANGED
 
 
-def write_views(pictures, rng, out, pool):
+def write_views(pictures, rng, out, pool, strength=1.0):
     """Two views of each picture, 2 i and 2 i + 1, to ``out`` (2 n, size, size, 3)."""
     n, canvas, size = len(out), pictures.shape[1], out.shape[1]
     means = pictures[:, ::4, ::4].mean((1, 2)).repeat(2, 0)
-    moves, colours = maps(rng, n, canvas, size), recolouring(rng, means)
+    moves, colours = maps(rng, n, canvas, size), recolouring(rng, means, strength)
     factors = rng.choice([1, 2, 4], n, p=[0.7, 0.15, 0.15])
     jobs = []
     for factor in (1, 2, 4):
@@ -185,14 +195,17 @@ class Training:
         n = recipe.pictures
         self.views = np.zeros((2 * n, *shape), np.float32)
         numbers = np.repeat(np.arange(n, dtype=np.int32), 2)  # of the pictures
-        rate = Warmup(CosineDecay(recipe.learning_rate), recipe.warmup)
+        self.optimizers = [
+            AdamW(Warmup(CosineDecay(rate), recipe.warmup), weight_decay=recipe.weight_decay)
+            for rate in recipe.learning_rate
+        ]
         self.trainer = Trainer(
             network,
             contrast(recipe.temperature),
             Data(self.views, shape, numbers),
             network.initialize(check_random_state(recipe.seed)),
             CPU(),
-            AdamW(rate, weight_decay=recipe.weight_decay),
+            self.optimizers[0],
         )
         # The first views of all pictures, then the second ones.
         self.order = np.arange(2 * n, dtype=np.int32).reshape(n, 2).T.reshape(1, -1).copy()
@@ -211,10 +224,15 @@ class Training:
     def step(self):
         """One step on new pictures; returns its loss."""
         recipe, k = self.recipe, self.trainer.steps_done
-        generator = self.generators[TURNS[k % len(TURNS)]]
-        pictures = generator.batch(k * recipe.pictures, recipe.pictures)
-        write_views(pictures, np.random.default_rng([recipe.seed, k]), self.views, self.pool)
-        values = self.trainer.optimizer.registers(k, 1, k, recipe.steps)
+        part = int(np.searchsorted(np.cumsum(recipe.steps), k, side="right"))
+        kinds = TURNS[k % len(TURNS)]
+        pictures = self.generators[kinds].batch(k * recipe.pictures, recipe.pictures)
+        rng, strength = np.random.default_rng([recipe.seed, k]), 1.0
+        if kinds == ALL:
+            strength = recipe.colours[part]
+        write_views(pictures, rng, self.views, self.pool, strength)
+        epoch, epochs = k - sum(recipe.steps[:part]), recipe.steps[part]
+        values = self.optimizers[part].registers(k, 1, epoch, epochs)
         losses = self.trainer.run(self.order, values, self.n_threads)
         if not np.isfinite(losses[0]):
             raise ValueError(f"the loss became {losses[0]} in step {k}")
@@ -226,7 +244,7 @@ class Training:
         arrays = {**self.trainer.vectors()}
         arrays.update({f"slot{k}": v for k, v in enumerate(state["slots"])})
         part = path.with_suffix(".part.npz")
-        about = {"recipe": asdict(self.recipe), "steps": state["steps_done"], "log": self.log}
+        about = {"recipe": self.recipe.as_json(), "steps": state["steps_done"], "log": self.log}
         np.savez(part, about=json.dumps(about), **arrays)
         os.replace(part, path)
 
@@ -234,7 +252,7 @@ class Training:
         """Go on where :meth:`save` was called."""
         with np.load(path) as file:
             about = json.loads(str(file["about"]))
-            if about["recipe"] != asdict(self.recipe):
+            if about["recipe"] != self.recipe.as_json():
                 raise ValueError(f"{path} belongs to another recipe: {about['recipe']}")
             slots = [file[f"slot{k}"] for k in range(self.trainer.slots)]
             self.trainer.restore({"slots": slots, "steps_done": about["steps"]})
@@ -266,7 +284,7 @@ def train(folder, recipe, n_threads=2, every=50, most=None):
     first = done = training.trainer.steps_done
     begin, losses = time.perf_counter(), []
     before = training.log[-1]["seconds"] if training.log else 0.0
-    end = recipe.steps if most is None else min(recipe.steps, first + most)
+    end = sum(recipe.steps) if most is None else min(sum(recipe.steps), first + most)
     while done < end:
         losses.append(training.step())
         done += 1
@@ -286,7 +304,7 @@ def ship(training, folder):
     pictures = fingerprint(training.generators[ALL])
     metadata = {
         "network": "formula",
-        "recipe": json.dumps(asdict(training.recipe)),
+        "recipe": training.recipe.as_json(),
         "pictures": f"skdeep.datasets.PictureGenerator, first 64: SHA-256 {pictures}",
         "skdeep": __version__,
         "format": "skdeep",
@@ -305,10 +323,10 @@ def main():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--steps", type=int, nargs=2, default=Recipe.steps, help="of each part")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    recipe = Recipe(steps=options.steps)
+    recipe = Recipe(steps=tuple(options.steps))
     ship(train(options.folder, recipe, options.threads), options.folder)
 
 

@@ -426,8 +426,8 @@ def _published():
 EMBEDDED = WeightsRecord(
     "formula",
     "V1",
-    sha256="d1b8da031b875d5a5170c2adf8d8b2216d1e38680203bfd8cd8dd43d3b917f42",
-    size=3550472,
+    sha256="0712bc73b8fcce41eae0c4f8cde1fe38cb701387d549ef3499661c76b55ec411",
+    size=3550512,
     licence="BSD-3-Clause",
     source="skdeep",
     preprocessing=Preprocessing(64, 64, mean=(0.5,) * 3, std=(0.25,) * 3),

@@ -15,7 +15,7 @@ scaled_dot_product_attention.
 
 import numpy as np
 
-from .compiler import inline, kernel
+from .compiler import inline, kernel, shared
 from .gemm import FULL_MORE, TABLE_BYTES, column_tile, product_tile, put_row, tile_rows
 from .maths import exp
 from .panels import count_panels, count_vectors, panel_first, panel_lanes, transpose_panel
@@ -60,9 +60,9 @@ def gradient_space(s, h):
     return 2 * h * padded(s) + s * padded(h) + 2 * GRAD_BAND * padded(s)
 
 
-@inline
-def _pack(w, step, n, f, out):
-    """Panels of w (n, f) whose rows are ``step`` bytes apart."""
+@shared
+def pack_head(w, step, n, f, out):
+    """Panels of w (n, f) whose rows are ``step`` bytes apart, for attention."""
     for panel in range(count_panels(f)):
         start, end = panel_first(f, panel), panel_first(f, panel + 1)
         width = VECTOR_BYTES * (end - start)
@@ -81,9 +81,12 @@ def _pack_transposed(w, step, n, f, out):
         transpose_panel(w, step, f, start, end, n, out + VECTOR_BYTES * f * start)
 
 
-@inline
-def _product(table, a, a_step, rows, run, panels, f, out, out_step, whole):
-    """out (rows, f) = a (rows, run) times panels; with ``whole`` also the lanes beyond f."""
+@shared
+def multiply_head(table, a, a_step, rows, run, panels, f, out, out_step, whole):
+    """out (rows, f) = a (rows, run) times panels, for attention.
+
+    With ``whole`` also the lanes beyond f are written.
+    """
     for panel in range(count_panels(f)):
         start, end = panel_first(f, panel), panel_first(f, panel + 1)
         vectors = end - start
@@ -98,9 +101,9 @@ def _product(table, a, a_step, rows, run, panels, f, out, out_step, whole):
             i += height
 
 
-@inline
-def _transposed_product(table, a, a_step, b, b_step, rows, s, f, out, out_step, fresh):
-    """out (s, f) (+)= transpose of a (rows, s) times b (rows, f)."""
+@shared
+def multiply_transposed_head(table, a, a_step, b, b_step, rows, s, f, out, out_step, fresh):
+    """out (s, f) (+)= transpose of a (rows, s) times b (rows, f), for attention."""
     for panel in range(count_panels(f)):
         start, end = panel_first(f, panel), panel_first(f, panel + 1)
         vectors, lanes, column = end - start, panel_lanes(f, end), VECTOR_BYTES * start
@@ -161,14 +164,14 @@ def attention(p, tile):
     strip = values + s * VECTOR_BYTES * count_vectors(h)
     table, inverse = scratch(TABLE_BYTES), scratch(INVERSE_BYTES)
     _pack_transposed(k, p[9], s, h, columns)
-    _pack(v, p[10], s, h, values)
+    pack_head(v, p[10], s, h, values)
     for start in range(0, t, BAND):
         rows = min(BAND, t - start)
-        _product(table, q + start * p[8], p[8], rows, h, columns, s, strip, row, True)
+        multiply_head(table, q + start * p[8], p[8], rows, h, columns, s, strip, row, True)
         for m in range(rows):
             store_f32(inverse + 4 * m, ONE / _exponentials(strip + m * row, s, scale))
         out = y + start * p[11]
-        _product(table, strip, row, rows, s, values, h, out, p[11], False)
+        multiply_head(table, strip, row, rows, s, values, h, out, p[11], False)
         for m in range(rows):
             r, at = load_f32(inverse + 4 * m), out + m * p[11]
             for i in range(0, h - WIDTH + 1, WIDTH):
@@ -214,15 +217,15 @@ def attention_grad(p, tile):
     table = scratch(TABLE_BYTES)
     _pack_transposed(k, k_row, s, h, columns)
     _pack_transposed(v, v_row, s, h, values)
-    _pack(k, k_row, s, h, keys)
+    pack_head(k, k_row, s, h, keys)
     for start in range(0, t, GRAD_BAND):
         rows, fresh = min(GRAD_BAND, t - start), start == 0
         some_q, some_dy = q + start * q_row, dy + start * y_row
-        _product(table, some_q, q_row, rows, h, columns, s, strip, row, True)
-        _product(table, some_dy, y_row, rows, h, values, s, second, row, True)
+        multiply_head(table, some_q, q_row, rows, h, columns, s, strip, row, True)
+        multiply_head(table, some_dy, y_row, rows, h, values, s, second, row, True)
         for m in range(rows):
             r = ONE / _exponentials(strip + m * row, s, scale)
             _score_gradient(strip + m * row, second + m * row, s, r, scale)
-        _transposed_product(table, strip, row, some_dy, y_row, rows, s, h, dv, v_row, fresh)
-        _transposed_product(table, second, row, some_q, q_row, rows, s, h, dk, k_row, fresh)
-        _product(table, second, row, rows, s, keys, h, dq + start * q_row, q_row, False)
+        multiply_transposed_head(table, strip, row, some_dy, y_row, rows, s, h, dv, v_row, fresh)
+        multiply_transposed_head(table, second, row, some_q, q_row, rows, s, h, dk, k_row, fresh)
+        multiply_head(table, second, row, rows, s, keys, h, dq + start * q_row, q_row, False)

@@ -27,8 +27,8 @@ from .bfloat16 import (
     store_half,
     store_half_first,
 )
-from .compiler import kernel
-from .conv import convolve
+from .compiler import kernel, shared
+from .conv import convolve, convolve_slice
 from .dense import RUN, multiply
 from .gemm import ROW_TILE_ARGUMENTS, Tile, emit_row_tile, tile_function
 from .panels import count_panels, count_vectors, panel_first
@@ -208,6 +208,14 @@ def dense_rows_bf16(p, tile):
     multiply(p, tile, row_tile_bf16, closing, 4 if p[5] != 0 else 2, RUN if p[5] != 0 else MOST)
 
 
+@shared
+def convolve_bf16(p, images, i_start, i_stop, x, out, weights, vectors, lanes, u_start, u_stop,
+                  v_start, v_stop, offset, so_far, last, final):  # fmt: skip
+    """Some taps of a convolution of bfloat16 with one panel of weights."""
+    convolve_slice(p, row_tile_bf16, images, i_start, i_stop, x, out, weights, vectors, lanes,
+                   u_start, u_stop, v_start, v_stop, offset, so_far, last, final)  # fmt: skip
+
+
 @kernel
 def conv_rows_bf16(p, tile):
     """Convolution of bfloat16 with packed pairs; see :func:`~skdeep.kernels.conv.conv_rows`.
@@ -216,4 +224,4 @@ def conv_rows_bf16(p, tile):
     bias is float32, out and add are float32 if ``wide``, else bfloat16.
     """
     closing = p[5], p[5]
-    convolve(p, tile, row_tile_bf16, closing, 4 if p[5] != 0 else 2)
+    convolve(p, tile, convolve_bf16, closing, 4 if p[5] != 0 else 2)

@@ -6,12 +6,13 @@ Formulas and borders are those of :mod:`skdeep.kernels.pool` and :mod:`skdeep.ke
 import numpy as np
 
 from .bfloat16 import latest, load_bf16, load_ordered, store_bf16_n, store_ordered_n
-from .compiler import expand, inline, kernel
+from .compiler import expand, inline, kernel, shared
 from .conv import taps_inside
 from .depthwise import four_pixels
 from .pool import ONE, ZERO, counted, tap_range
 from .simd import (
     WIDTH,
+    broadcast,
     fill,
     fma,
     load,
@@ -122,6 +123,32 @@ def strip_3x3(rows, steps, offset, pixel, w, move, left, weights, tap, shift, ou
             two = column_3(rows, steps, offset + (x + 1) * pixel, x + 1 < w)
 
 
+@shared
+def depthwise_3x3_bf16(first, row, h, w, c, zeros, weights, bias, out, count, move, left, lowest,
+                       highest):  # fmt: skip
+    """A row of outputs of a depthwise convolution of bfloat16 with 3x3 kernels.
+
+    ``first`` is where pixels of ``row`` begin, which may lie outside of the image; ``lowest`` and
+    ``highest`` are addresses.
+    """
+    low, high, pixel = broadcast(lowest), broadcast(highest), 2 * c
+    rows_in = (
+        first if 0 <= row < h else zeros,
+        first + pixel * w if 0 <= row + 1 < h else zeros,
+        first + 2 * pixel * w if 0 <= row + 2 < h else zeros,
+    )
+    steps = (
+        1 if 0 <= row < h else 0,
+        1 if 0 <= row + 1 < h else 0,
+        1 if 0 <= row + 2 < h else 0,
+    )
+    for k in range(0, c, WIDTH):
+        lanes = min(WIDTH, c - k)
+        shift = load_n(bias + 4 * k, lanes) if bias != 0 else fill(ZERO)
+        strip_3x3(rows_in, steps, 2 * k, pixel, w, move, left, weights + 4 * k, 4 * c, shift,
+                  out + 2 * k, count, low, high, lanes)  # fmt: skip
+
+
 @kernel
 def depthwise_rows_bf16(p, tile):
     """Depthwise convolution of bfloat16 with float32 weights and bias.
@@ -142,23 +169,9 @@ def depthwise_rows_bf16(p, tile):
     for i in range(start, min(oh, start + p[20])):
         row = i * sh - top
         if small:
-            first = p[0] + pixel * (image * h + row) * w
-            rows_in = (
-                first if 0 <= row < h else zeros,
-                first + pixel * w if 0 <= row + 1 < h else zeros,
-                first + 2 * pixel * w if 0 <= row + 2 < h else zeros,
-            )
-            steps = (
-                1 if 0 <= row < h else 0,
-                1 if 0 <= row + 1 < h else 0,
-                1 if 0 <= row + 2 < h else 0,
-            )
-            for k in range(0, c, WIDTH):
-                lanes = min(WIDTH, c - k)
-                shift = load_n(bias + 4 * k, lanes) if bias != 0 else fill(ZERO)
-                strip_3x3(rows_in, steps, 2 * k, pixel, w, sw, left, weights + 4 * k, 4 * c, shift,
-                          p[3] + pixel * (image * oh + i) * ow + 2 * k, ow, low, high,
-                          lanes)  # fmt: skip
+            depthwise_3x3_bf16(p[0] + pixel * (image * h + row) * w, row, h, w, c, zeros, weights,
+                               bias, p[3] + pixel * (image * oh + i) * ow, ow, sw, left, p[4],
+                               p[5])  # fmt: skip
             continue
         u, u_end = taps_inside(row, dh, kh, h)
         j = 0

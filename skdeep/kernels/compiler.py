@@ -9,6 +9,7 @@ Numba's own cache costs a new process 0.15 s.
 """
 
 import hashlib
+import inspect
 import os
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from numba.core.ccallback import _CFuncCompiler
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
+from numba.extending import intrinsic
 
 from . import isa
 
@@ -99,13 +101,17 @@ class _NativeCompiler(_CFuncCompiler):
         return flags
 
 
-def _compile(function):
-    """Symbol, names of the shared functions it calls, and object code of a kernel."""
+def _compile(function, signature=SIGNATURE):
+    """Symbol, names of the shared functions it calls, and object code of a function."""
+    others = list(_called)  # of the one whose compilation this one interrupts
     del _called[:]
-    compiler = _NativeCompiler(function, cpu_target, dict(OPTIONS), {}, Compiler)
-    result = compiler.compile(SIGNATURE.args, SIGNATURE.return_type)
-    _, _, (code, _) = result.library.serialize_using_object_code()
-    return [result.fndesc.llvm_func_name, *_called], code
+    try:
+        compiler = _NativeCompiler(function, cpu_target, dict(OPTIONS), {}, Compiler)
+        result = compiler.compile(signature.args, signature.return_type)
+        _, _, (code, _) = result.library.serialize_using_object_code()
+        return [result.fndesc.llvm_func_name, *_called], code
+    finally:
+        _called[:] = others
 
 
 def _read(name):
@@ -236,11 +242,38 @@ class SharedFunction(Native):
 
     def call(self, builder, args):
         """Emit a call in a kernel that is being compiled."""
-        called = list(_called)
         self.address  # noqa: B018
-        _called[:] = [*called, *(() if self.name in called else (self.name,))]
+        if self.name not in _called:
+            _called.append(self.name)
         function = cgutils.get_or_insert_function(builder.module, self.kind, self.name)
         builder.call(function, args)
+
+
+class SharedHelper(SharedFunction):
+    """The same, of a function that Numba compiles; it returns nothing.
+
+    Its arguments are addresses and sizes, but ``p``, which is the one of a kernel.
+    """
+
+    def __init__(self, function):
+        word, byte = ir.IntType(64), ir.IntType(8).as_pointer()
+        self.names = list(inspect.signature(function).parameters)
+        own = [word.as_pointer() if name == "p" else word for name in self.names]
+        kinds = [byte.as_pointer(), byte.as_pointer(), *own]
+        super().__init__(f"skdeep_{function.__name__}", kinds, function, function.__doc__)
+        self.kind = ir.FunctionType(ir.IntType(32), kinds)
+        self.signature = types.void(
+            *[SIGNATURE.args[0] if name == "p" else types.int64 for name in self.names]
+        )
+
+    def _compile(self):
+        return _compile(self.define, self.signature)
+
+    def emit(self, context, builder, sig, args):
+        """As intrinsics do it."""
+        nothing = cgutils.alloca_once(builder, ir.IntType(8).as_pointer())
+        self.call(builder, [nothing, nothing, *args])
+        return context.get_dummy_value()
 
 
 def kernel(function=None, *, name=None):
@@ -266,6 +299,22 @@ def inline(function):
 def expand(function):
     """A large helper of a single kernel, merged into its source: compiled once, not twice."""
     return numba.njit(function, inline="always", **OPTIONS)
+
+
+def shared(function):
+    """A large helper of kernels: compiled once, apart from them; see :class:`SharedHelper`.
+
+    For kernels and what is expanded in them; what is inlined may not call it.
+    """
+    helper = SharedHelper(function)
+
+    def call(typingctx, *args):
+        return helper.signature, helper.emit
+
+    names = ["typingctx", *helper.names]
+    parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
+    call.__signature__ = inspect.Signature(parameters)  # Numba looks at it for their number
+    return intrinsic(call)
 
 
 def compiled_in_this_process():

@@ -16,7 +16,7 @@ order.
 
 import numpy as np
 
-from .compiler import expand, inline, kernel
+from .compiler import expand, inline, kernel, shared
 from .dense import INFINITY, distance
 from .gemm import ABSENT, LINE, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
 from .panels import count_panels, count_vectors, panel_first, panel_lanes, transpose_panel
@@ -84,19 +84,93 @@ def region_end(start, stop, origin, step_out, step, taps, size):
 
 
 @expand
-def convolve(p, tile, product, closing, element):
-    """See :func:`conv_rows`; for the sizes of inputs and panels, words may hold other numbers.
+def convolve_slice(p, product, images, i_start, i_stop, x, out, weights, vectors, lanes, u_start,
+                   u_stop, v_start, v_stop, offset, so_far, last, final):  # fmt: skip
+    """What some taps, [u_start, u_stop) x [v_start, v_stop), of one panel give to some rows.
 
-    ``product`` computes a register tile, and is told ``closing``: first for all slices of the taps
-    but the last, then for that. The output has ``element`` bytes per number.
+    ``x`` and ``out`` are the first pixel of the first image and its outputs. ``offset`` is the bias
+    or 0, ``so_far`` the distance from the outputs to what is added, ``last`` what ``product`` is
+    told, and ``final`` says whether these are the last taps.
     """
-    add = distance(p[4], p[3])
-    low, high = load_f32(p[6]), load_f32(p[7])
-    h, w, c, fg = p[9], p[10], p[11], p[13]
+    low, high = (load_f32(p[6]), load_f32(p[7])) if final else (-INFINITY, INFINITY)
+    h, w, c = p[9], p[10], p[11]
     cg = c // p[12]
     taps_h, origin_h, move_h, step_h = p[19], p[20], p[21], p[22]
     columns, taps_w, origin_w, move_w, step_w = p[23], p[24], p[25], p[26], p[27]
+    joined = step_w == 1 and cg == c  # the taps of a row are one longer tap
+    image, row, pixel, move = p[15], p[16], p[17], 4 * c * move_w
+    tap = VECTOR_BYTES * vectors * cg  # bytes of one tap in the panel
+    bytes_here = tap * (u_stop - u_start) * (v_stop - v_start)
+    ahead = weights + tap * (u_start * taps_w + v_start) + bytes_here
+    enough = ahead + bytes_here
+    table = scratch(TABLE_BYTES)
+    i = i_start
+    while i < i_stop:
+        i_end = min(i_stop, p[34]) if p[33] <= i < p[34] else i + 1
+        y_in = i * move_h + origin_h
+        u, u_end = taps_inside(y_in, step_h, taps_h, h)
+        u = max(u, u_start)
+        nu = max(0, min(u_end, u_stop) - u)
+        j = 0
+        while j < columns:
+            j_end = min(columns, p[36]) if p[35] <= j < p[36] else j + 1
+            x_in = j * move_w + origin_w
+            v, v_end = taps_inside(x_in, step_w, taps_w, w)
+            v = max(v, v_start)
+            nv, terms = max(0, min(v_end, v_stop) - v), cg
+            begin = weights + tap * (u * taps_w + v)
+            if joined and nv > 0:
+                nv, terms = 1, nv * cg
+            source = x + 4 * ((y_in + u * step_h) * w + x_in + v * step_w) * c
+            target = out + i * row + j * pixel
+            height, width = i_end - i, j_end - j
+            pixels = images * height * width
+            across, down = width, height  # pixels left in the row, rows left in the image
+            while pixels > 0:
+                m = tile_rows(vectors, pixels)
+                if m < across:
+                    for k in range(m):
+                        put_row(table, k, target, source)
+                        target += pixel
+                        source += move
+                    across -= m
+                else:
+                    for k in range(m):
+                        put_row(table, k, target, source)
+                        if k + 1 < pixels:
+                            target += pixel
+                            source += move
+                            across -= 1
+                            if across == 0:
+                                across = width
+                                target += row - width * pixel
+                                source += 4 * c * w * move_h - width * move
+                                down -= 1
+                                if down == 0:
+                                    down = height
+                                    target += image - height * row
+                                    source += 4 * c * w * (h - height * move_h)
+                product(m, vectors, table, begin, VECTOR_BYTES * vectors, nu, 4 * c * w * step_h,
+                        tap * taps_w, nv, 4 * c * step_w, tap, terms, offset, so_far, last, low,
+                        high, lanes, ahead if ahead < enough else begin)  # fmt: skip
+                ahead += LINE // 2 * nu * nv * terms
+                pixels -= m
+            j = j_end
+        i = i_end
 
+
+@expand
+def convolve(p, tile, slice_of, closing, element):
+    """See :func:`conv_rows`; for the sizes of inputs and panels, words may hold other numbers.
+
+    ``slice_of`` is :func:`convolve_slice` for some kind of numbers, and is told ``closing``: first
+    for all slices of the taps but the last, then for that. The output has ``element`` bytes per
+    number.
+    """
+    add = distance(p[4], p[3])
+    h, w, c, fg = p[9], p[10], p[11], p[13]
+    cg = c // p[12]
+    taps_h, taps_w = p[19], p[24]
     bands, batches, chunks, slices_h, slices_w = p[39], p[40], p[41], p[42], p[43]
     i_start = tile % bands * p[31]
     i_stop = min(p[18], i_start + p[31])
@@ -108,80 +182,27 @@ def convolve(p, tile, product, closing, element):
     out = p[3] + p[14] + n_start * p[15] + element * group * fg
     panels = p[1] + VECTOR_BYTES * group * p[28] * cg * count_vectors(fg)
     bias = p[2] + 4 * group * fg
-
-    joined = step_w == 1 and cg == c  # the taps of a row are one longer tap
-    image, row, pixel, move = p[15], p[16], p[17], 4 * c * move_w
-    table = scratch(TABLE_BYTES)
     for panel in range(chunk * p[32], min(count_panels(fg), (chunk + 1) * p[32])):
         first, end = panel_first(fg, panel), panel_first(fg, panel + 1)
         column, vectors, lanes = VECTOR_BYTES * first, end - first, panel_lanes(fg, end)
-        tap = VECTOR_BYTES * vectors * cg  # bytes of one tap in the panel
-        weights = panels + p[28] * cg * column + p[29] * tap
+        weights = panels + p[28] * cg * column + p[29] * VECTOR_BYTES * vectors * cg
         for s in range(slices_h * slices_w):
             u_start, v_start = s // slices_w * p[37], s % slices_w * p[38]
-            u_stop, v_stop = min(taps_h, u_start + p[37]), min(taps_w, v_start + p[38])
             final = s + 1 == slices_h * slices_w
-            so_far = add if s == 0 else 0
-            offset = bias + column if p[2] != 0 and s == 0 else 0
-            last = closing[1] if final else closing[0]
-            lowest, highest = low if final else -INFINITY, high if final else INFINITY
-            bytes_here = tap * (u_stop - u_start) * (v_stop - v_start)
-            ahead = weights + tap * (u_start * taps_w + v_start) + bytes_here
-            enough = ahead + bytes_here
-            i = i_start
-            while i < i_stop:
-                i_end = min(i_stop, p[34]) if p[33] <= i < p[34] else i + 1
-                y_in = i * move_h + origin_h
-                u, u_end = taps_inside(y_in, step_h, taps_h, h)
-                u = max(u, u_start)
-                nu = max(0, min(u_end, u_stop) - u)
-                j = 0
-                while j < columns:
-                    j_end = min(columns, p[36]) if p[35] <= j < p[36] else j + 1
-                    x_in = j * move_w + origin_w
-                    v, v_end = taps_inside(x_in, step_w, taps_w, w)
-                    v = max(v, v_start)
-                    nv, terms = max(0, min(v_end, v_stop) - v), cg
-                    begin = weights + tap * (u * taps_w + v)
-                    if joined and nv > 0:
-                        nv, terms = 1, nv * cg
-                    source = x + 4 * ((y_in + u * step_h) * w + x_in + v * step_w) * c
-                    target = out + element * WIDTH * first + i * row + j * pixel
-                    height, width = i_end - i, j_end - j
-                    pixels = images * height * width
-                    across, down = width, height  # pixels left in the row, rows left in the image
-                    while pixels > 0:
-                        m = tile_rows(vectors, pixels)
-                        if m < across:
-                            for k in range(m):
-                                put_row(table, k, target, source)
-                                target += pixel
-                                source += move
-                            across -= m
-                        else:
-                            for k in range(m):
-                                put_row(table, k, target, source)
-                                if k + 1 < pixels:
-                                    target += pixel
-                                    source += move
-                                    across -= 1
-                                    if across == 0:
-                                        across = width
-                                        target += row - width * pixel
-                                        source += 4 * c * w * move_h - width * move
-                                        down -= 1
-                                        if down == 0:
-                                            down = height
-                                            target += image - height * row
-                                            source += 4 * c * w * (h - height * move_h)
-                        product(m, vectors, table, begin, VECTOR_BYTES * vectors, nu,
-                                4 * c * w * step_h, tap * taps_w, nv, 4 * c * step_w, tap, terms,
-                                offset, so_far, last, lowest, highest, lanes,
-                                ahead if ahead < enough else begin)  # fmt: skip
-                        ahead += LINE // 2 * nu * nv * terms
-                        pixels -= m
-                    j = j_end
-                i = i_end
+            slice_of(
+                p, images, i_start, i_stop, x, out + element * WIDTH * first, weights, vectors,
+                lanes, u_start, min(taps_h, u_start + p[37]), v_start,
+                min(taps_w, v_start + p[38]), bias + column if p[2] != 0 and s == 0 else 0,
+                add if s == 0 else 0, closing[1] if final else closing[0], final,
+            )  # fmt: skip
+
+
+@shared
+def convolve_floats(p, images, i_start, i_stop, x, out, weights, vectors, lanes, u_start, u_stop,
+                    v_start, v_stop, offset, so_far, last, final):  # fmt: skip
+    """Some taps of a convolution of float32 with one panel of weights."""
+    convolve_slice(p, row_tile, images, i_start, i_stop, x, out, weights, vectors, lanes, u_start,
+                   u_stop, v_start, v_stop, offset, so_far, last, final)  # fmt: skip
 
 
 @kernel
@@ -198,7 +219,7 @@ def conv_rows(p, tile):
     x is (n, h, w, c); add and mask are like out. The weights are one unbroken stream, of which a
     slice is used by all pixels of a tile while the next one is asked for.
     """
-    convolve(p, tile, row_tile, (ABSENT, distance(p[5], p[3])), 4)
+    convolve(p, tile, convolve_floats, (ABSENT, distance(p[5], p[3])), 4)
 
 
 @kernel

@@ -16,6 +16,7 @@ Measured on one Zen 4 core: 32 channels at 112 x 112, 3x3, take 73 us, their pro
 OpenVINO 87.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -24,14 +25,16 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiler import expand, inline, kernel
+from .compiler import SharedFunction, expand, inline, kernel, shared
 from .conv import axis, region_end, taps_inside
 from .gemm import ABSENT
 from .simd import (
+    F32,
     I64,
     VECTOR_BYTES,
     WIDTH,
     V,
+    broadcast,
     fill,
     first_lanes,
     fma,
@@ -57,6 +60,7 @@ TWICE = 16  # added to the pixels of a tile for stride 2
 L1 = 24 * 1024  # bytes of the input that may stay in the L1 cache
 PAIRED = 32  # and for the input gradient with stride 2
 WIDER = 64  # and for every two pixels that a kernel is wider than three
+FAMILY = 16  # codes of one width and stride
 KERNELS = ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1))  # widths and strides that tiles know
 
 
@@ -237,19 +241,19 @@ def _emit_weights(builder, code, args):
                     store_masked(builder, total, place, valid)
 
 
-def _call(builder, name, shapes, emit, args):
-    """Call the function of all shapes of a tile, the shape's code first; define it if need be."""
-    kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    if function.is_declaration:
-        function.linkage = "internal"
-        function.attributes.add("noinline")
+def _families(name, shapes, emit, kinds, about):
+    """A shared function for each family of shapes of a tile: for one width and one stride.
+
+    Its first argument is the shape's code.
+    """
+
+    def define(codes, function):
         function.attributes.add("optsize")
         body = ir.IRBuilder(function.append_basic_block("entry"))
         code, *rest = function.args
         other = body.append_basic_block("other")
         switch = body.switch(code, other)
-        for shape in shapes:
+        for shape in codes:
             block = body.append_basic_block(f"tile{shape}")
             switch.add_case(_i64(shape), block)
             body.position_at_end(block)
@@ -257,7 +261,39 @@ def _call(builder, name, shapes, emit, args):
             body.ret_void()
         body.position_at_end(other)
         body.ret_void()
-    builder.call(function, args)
+
+    return {
+        family: SharedFunction(
+            f"{name}_{family}",
+            kinds,
+            partial(define, [code for code in shapes if code // FAMILY == family]),
+            f"{about}, family {family}",
+        )
+        for family in sorted({code // FAMILY for code in shapes})
+    }
+
+
+def _call(builder, families, args):
+    """Call the function of the family that the code, the first argument, belongs to."""
+    end = builder.append_basic_block("done")
+    switch = builder.switch(builder.sdiv(args[0], _i64(FAMILY)), end)
+    for family, function in families.items():
+        block = builder.append_basic_block(f"family{family}")
+        switch.add_case(_i64(family), block)
+        builder.position_at_end(block)
+        function.call(builder, args)
+        builder.branch(end)
+    builder.position_at_end(end)
+
+
+WINDOW_ROWS = _families(
+    "skdeep_window_rows", ROWS, _emit_rows, [I64] * 15 + [F32] * 2 + [I64] * 4,
+    "rows of outputs of depthwise convolution",
+)  # fmt: skip
+WINDOW_WEIGHTS = _families(
+    "skdeep_window_weights", FORWARD, _emit_weights, [I64] * 14,
+    "weight gradient of depthwise convolution",
+)  # fmt: skip
 
 
 @intrinsic
@@ -273,7 +309,7 @@ def window_rows(typingctx, code, tiles, x, x_row, x_step, x_tile, rows, w, w_row
     """
 
     def emit(context, builder, sig, args):
-        _call(builder, "skdeep_window_rows", ROWS, _emit_rows, args)
+        _call(builder, WINDOW_ROWS, args)
         return context.get_dummy_value()
 
     kinds = [types.int64] * 15 + [types.float32] * 2 + [types.int64] * 4
@@ -286,7 +322,7 @@ def window_weights(typingctx, code, tiles, x, x_step, x_tile, dy, dy_step, dy_ti
     """Add to the weights of a row of taps what ``tiles`` tiles side by side give."""
 
     def emit(context, builder, sig, args):
-        _call(builder, "skdeep_window_weights", FORWARD, _emit_weights, args)
+        _call(builder, WINDOW_WEIGHTS, args)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 14), emit
@@ -337,13 +373,15 @@ def four_pixels(get, x, move, w, taps_h, xh, wh, taps_w, xw, ww, start):
     return a, b, c, d
 
 
-@expand
-def any_columns(begin, stop, x, weights, bias, out, mask, low, high, w, c, kw, sw, dw, left,
+@shared
+def any_columns(begin, stop, x, weights, bias, out, mask, lowest, highest, w, c, kw, sw, dw, left,
                 transposed, rows, x_row, w_row):  # fmt: skip
-    """Outputs [begin, stop) of a row, whatever the geometry, by regions that see the same taps.
+    """Outputs [begin, stop) of a row of a depthwise convolution, whatever the geometry.
 
-    ``x`` is the first row of the input that is seen, ``weights`` its first tap, ``rows`` how many.
+    By regions that see the same taps. ``x`` is the first row of the input that is seen, ``weights``
+    its first tap, ``rows`` how many; ``lowest`` and ``highest`` are addresses.
     """
+    low, high = broadcast(lowest), broadcast(highest)
     pixel, phases = 4 * c, sw if transposed else 1
     for phase in range(phases):
         taps, origin, move, step, last, skip = axis(phase, kw, sw, dw, left, transposed)
@@ -468,7 +506,7 @@ def depthwise_rows(p, tile):
             any_columns(
                 end if part else 0, ow if part else begin, x + pixel * w * (row + u * step_h),
                 weights + pixel * kw * (last_h - u * skip_h), bias, out + pixel * ow * y, mask,
-                fill(low), fill(high), w, c, kw, sw, dw, left, transposed, u_end - u,
+                p[5], p[6], w, c, kw, sw, dw, left, transposed, u_end - u,
                 pixel * w * step_h, -pixel * kw * skip_h,
             )  # fmt: skip
 

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .compiler import expand, inline, kernel
+from .compiler import inline, kernel, shared
 from .simd import (
     I32,
     VI,
@@ -360,11 +360,12 @@ def share_three(dy, index, pick, tap, factor, sums):
     return sums[0] + value, sums[1] + value, sums[2] + value
 
 
-@expand
+@shared
 def three_by_two(dy, index, dx, i, h, w, c, down, across, kh, sh, top, left, bottom, right, padded):
-    """One row of dx for windows three pixels wide and two apart: a window is read once.
+    """One row of the gradient of pooling for windows three pixels wide and two apart.
 
-    A pixel is in the middle of a window, or the last of one and the first of the next.
+    A window is read once. A pixel is in the middle of a window, or the last of one and the first of
+    the next.
     """
     pick, factor = index != 0, ONE
     a0, a1 = window_range(i + top, kh, sh, down)
@@ -480,15 +481,16 @@ def inside_apart(dy, index, dx, row, c, windows, kh, kw, factor):
             to += 4 * kw * c
 
 
-@expand
-def inside_apart_few(dy, index, dx, rows, h, w, c, down, across, kh, kw, top, left, windows):
-    """The same for less channels than a vector has lanes, in all rows [first, end) of dy.
+@shared
+def inside_apart_few(dy, index, dx, start, stop, h, w, c, down, across, kh, kw, top, left, first,
+                     end):  # fmt: skip
+    """Gradient of pooling apart for fewer channels than a vector has lanes.
 
-    A vector of dx covers several pixels; its lanes are taken from one vector of dy.
+    In rows [start, stop) of dy. A vector of dx covers several pixels; its lanes are taken from one
+    vector of dy.
     """
     width, taps = np.float32(c), np.float32(kw)
     half, factor = np.float32(0.5), ONE / np.float32(kh * kw)
-    first, end = windows
     size = (end - first) * kw * c
     for t in range(0, size, WIDTH):
         flat = lane_numbers() + np.float32(t)
@@ -500,10 +502,10 @@ def inside_apart_few(dy, index, dx, rows, h, w, c, down, across, kh, kw, top, le
         if j % kw == kw - 1:
             base += t - j * c
         lanes = (window - pixel) * width + (flat - np.float32(base))
-        count, a, n = min(WIDTH, size - t), rows[0] % down, rows[0] // down
-        at = 4 * ((rows[0] * across + first) * c + base)
+        count, a, n = min(WIDTH, size - t), start % down, start // down
+        at = 4 * ((start * across + first) * c + base)
         image = dx + 4 * (n * h * w * c + (first * kw - left) * c + t)
-        for _ in range(rows[0], rows[1]):
+        for _ in range(start, stop):
             i = a * kh - top
             if i >= 0 and i + kh <= h:
                 to, tap = image + 4 * i * w * c, column
@@ -541,8 +543,8 @@ def pool_grad_apart(p, tile):
         whole_end = whole
     stop = min(p[3], (tile + 1) * p[18])
     if c < WIDTH:
-        inside_apart_few(p[0], p[1], p[2], (tile * p[18], stop), h, w, c, down, across, kh, kw, top,
-                         left, (whole, whole_end))  # fmt: skip
+        inside_apart_few(p[0], p[1], p[2], tile * p[18], stop, h, w, c, down, across, kh, kw, top,
+                         left, whole, whole_end)  # fmt: skip
     for r in range(tile * p[18], stop):
         n, a = r // down, r % down
         i0 = a * sh - top

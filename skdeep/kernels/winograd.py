@@ -34,7 +34,7 @@ channels on 56 x 56 pixels to 256 on 14 x 14, and 2.1 to 2.8 times for a trainin
 import numpy as np
 
 from .bfloat16 import load_any, store_any, store_any_n
-from .compiler import expand, inline, kernel
+from .compiler import expand, inline, kernel, shared
 from .gemm import TABLE_BYTES, VECTORS, column_tile, product_tile, put_row, tile_rows
 from .panels import (
     count_panels,
@@ -298,12 +298,15 @@ def copy_square(x, h, w, c, y_start, x_start, size, target, element):
             store(target + (i * size + j) * VECTOR_BYTES, load_any(pixel, element))
 
 
-@expand
-def transform_inputs(x, h, w, c, grid, start, count, top, left, m, size, width, target, gap,
+@shared
+def transform_inputs(x, h, w, c, down, across, start, count, top, left, m, size, width, target, gap,
                      between, square, element):  # fmt: skip
-    """B^T d B of ``count`` squares, ``width`` bytes of channels each; a grid is (down, across)."""
+    """B^T d B of ``count`` squares of Winograd's algorithm, ``width`` bytes of channels each.
+
+    An image has down x across squares.
+    """
     for t in range(count):
-        image, i, j = place(start + t, grid[0], grid[1])
+        image, i, j = place(start + t, down, across)
         y_start, x_start = i * m - top, j * m - left
         base, pixel = x + element * image * h * w * c, element * c
         begin, row = base + (y_start * w + x_start) * pixel, w * pixel
@@ -327,12 +330,12 @@ def transform_inputs(x, h, w, c, grid, start, count, top, left, m, size, width, 
                          target + t * width + at + k * size * gap, gap, size, 4)  # fmt: skip
 
 
-@expand
-def transform_gradients(dy, oh, ow, f, grid, start, count, m, size, width, target, gap, between,
-                        square):  # fmt: skip
-    """A dy A^T of ``count`` squares, ``width`` bytes of filters each."""
+@shared
+def transform_gradients(dy, oh, ow, f, down, across, start, count, m, size, width, target, gap,
+                        between, square):  # fmt: skip
+    """A dy A^T of ``count`` squares of Winograd's algorithm, ``width`` bytes of filters each."""
     for t in range(count):
-        image, i, j = place(start + t, grid[0], grid[1])
+        image, i, j = place(start + t, down, across)
         base = dy + 4 * image * oh * ow * f
         begin, row, pixel = base + 4 * (i * ow + j) * m * f, 4 * ow * f, 4 * f
         whole = inside(i * m, j * m, m, oh, ow)
@@ -380,6 +383,28 @@ def transform_outputs(source, gap, out, bias, add, mask, low, high, rows, column
                 store_any_n(out + at, y, lanes, element)
 
 
+@shared
+def write_squares(source, gap, out, bias, add, mask, lowest, highest, oh, ow, f, first, vectors,
+                  down, across, start, count, m, size, pixel, between, element):  # fmt: skip
+    """The outputs of ``count`` squares of Winograd's algorithm and one panel of filters.
+
+    ``lowest`` and ``highest`` are addresses of numbers, between which the outputs are kept.
+    """
+    low, high = load_f32(lowest), load_f32(highest)
+    for t in range(count):
+        image, i, j = place(start + t, down, across)
+        at = ((image * oh + i * m) * ow + j * m) * pixel + first * WIDTH * element
+        for v in range(vectors):
+            column = at + v * WIDTH * element
+            transform_outputs(
+                source + (t * vectors + v) * VECTOR_BYTES, gap, out + column,
+                bias + VECTOR_BYTES * (first + v) if bias != 0 else 0,
+                add + column if add != 0 else 0, mask + column if mask != 0 else 0,
+                low, high, min(m, oh - i * m), min(m, ow - j * m), ow * pixel, pixel, m, size,
+                min(WIDTH, f - (first + v) * WIDTH), between, element,
+            )  # fmt: skip
+
+
 @expand
 def multiply_squares(table, v, v_gap, run, weights, terms, out, gap, vectors, count, size):
     """M of ``count`` squares and one panel: at every position a product of V and weights."""
@@ -400,7 +425,6 @@ def multiply_squares(table, v, v_gap, run, weights, terms, out, gap, vectors, co
 def convolve_squares(p, tile, element):
     """See :func:`winograd_rows`, for images of ``element`` bytes per number."""
     x, panels, bias, out, add, mask = p[0], p[1], p[2], p[3], p[4], p[5]
-    low, high = load_f32(p[6]), load_f32(p[7])
     n, h, w, c, oh, ow, f, top, left = p[9], p[10], p[11], p[12], p[13], p[14], p[15], p[16], p[17]
     m, size, block, shares, stage, pixel = p[18], p[19], p[20], p[21], p[23], element * p[24]
     down, across = (oh + m - 1) // m, (ow + m - 1) // m
@@ -420,28 +444,19 @@ def convolve_squares(p, tile, element):
         count = min(squares, start + block) - start
         v_block = v_start + (0 if stage == WHOLE else start * run)
         if stage != PRODUCTS:
-            transform_inputs(x, h, w, c, (down, across), start, count, top, left, m, size, run,
+            transform_inputs(x, h, w, c, down, across, start, count, top, left, m, size, run,
                              v_block, v_gap, between, square, element)  # fmt: skip
         if stage == TRANSFORMS:
             continue
         for panel in range(from_panel, to_panel):
             first, end = panel_first(f, panel), panel_first(f, panel + 1)
-            vectors, width = end - first, VECTOR_BYTES * (end - first)
+            vectors = end - first
             weights = panels + size * size * (VECTOR_BYTES * first * c + panel * LINE)
             multiply_squares(table, v_block, v_gap, run, weights, c, m_start, m_gap, vectors, count,
                              size)  # fmt: skip
-            for t in range(count):
-                image, i, j = place(start + t, down, across)
-                at = ((image * oh + i * m) * ow + j * m) * pixel + first * WIDTH * element
-                for v in range(vectors):
-                    column = at + v * WIDTH * element
-                    transform_outputs(
-                        m_start + t * width + v * VECTOR_BYTES, m_gap, out + column,
-                        bias + VECTOR_BYTES * (first + v) if bias != 0 else 0,
-                        add + column if add != 0 else 0, mask + column if mask != 0 else 0,
-                        low, high, min(m, oh - i * m), min(m, ow - j * m), ow * pixel, pixel, m,
-                        size, min(WIDTH, f - (first + v) * WIDTH), between, element,
-                    )  # fmt: skip
+            write_squares(m_start, m_gap, out, bias, add, mask, p[6], p[7], oh, ow, f, first,
+                          vectors, down, across, start, count, m, size, pixel, between,
+                          element)  # fmt: skip
 
 
 @kernel
@@ -479,6 +494,19 @@ def scatter_square(source, gap, out, y, x, h, w, c, lanes, between, square):
                 store_n(at, value, lanes)
 
 
+@shared
+def scatter_squares(source, gap, out, h, w, c, first, vectors, down, across, start, count, top,
+                    left, m, between, square):  # fmt: skip
+    """Add ``count`` squares of Winograd's algorithm and one panel of channels to the images."""
+    for t in range(count):
+        image, i, j = place(start + t, down, across)
+        for v in range(vectors):
+            column = (first + v) * WIDTH
+            scatter_square(source + (t * vectors + v) * VECTOR_BYTES, gap,
+                           out + 4 * (image * h * w * c + column), i * m - top, j * m - left, h, w,
+                           c, min(WIDTH, c - column), between, square)  # fmt: skip
+
+
 @kernel
 def winograd_scatter(p, tile):
     """Input gradient with transformed weights, from the squares of dy. Each tile takes some images.
@@ -502,7 +530,7 @@ def winograd_scatter(p, tile):
     squares = image_end * down * across
     for start in range(tile * images * down * across, squares, block):
         count = min(squares - start, block)
-        transform_gradients(dy, oh, ow, f, (down, across), start, count, m, 6, run, v_start, v_gap,
+        transform_gradients(dy, oh, ow, f, down, across, start, count, m, 6, run, v_start, v_gap,
                             between, square)  # fmt: skip
         for panel in range(count_panels(c)):
             first, end = panel_first(c, panel), panel_first(c, panel + 1)
@@ -510,13 +538,8 @@ def winograd_scatter(p, tile):
             multiply_squares(table, v_start, v_gap, run,
                              panels + 36 * (VECTOR_BYTES * first * f + panel * LINE), f, m_start,
                              m_gap, vectors, count, 6)  # fmt: skip
-            for t in range(count):
-                image, i, j = place(start + t, down, across)
-                for v in range(vectors):
-                    scatter_square(m_start + (t * vectors + v) * VECTOR_BYTES, m_gap,
-                                   out + 4 * (image * h * w * c + (first + v) * WIDTH), i * m - top,
-                                   j * m - left, h, w, c, min(WIDTH, c - (first + v) * WIDTH),
-                                   between, square)  # fmt: skip
+            scatter_squares(m_start, m_gap, out, h, w, c, first, vectors, down, across, start,
+                            count, top, left, m, between, square)  # fmt: skip
     if mask != 0:
         for at in range(begin, stop, VECTOR_BYTES):
             kept = where(load(mask + at) <= ZERO, ZERO, load(out + at))
@@ -539,7 +562,7 @@ def winograd_transforms(p, tile):
     h, w, c, oh, ow, f, top, left, m = p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11], p[12]
     size, squares, at, band = p[13], p[15] - p[14], tile * p[16], p[17]
     start, count = p[14] + at, min(squares, at + p[16]) - at
-    grid = ((oh + m - 1) // m, (ow + m - 1) // m)
+    down, across = (oh + m - 1) // m, (ow + m - 1) // m
     v_gap = squares * VECTOR_BYTES * count_vectors(c) + LINE
     m_gap = squares * VECTOR_BYTES * count_vectors(f) + LINE
     v_start = p[2]
@@ -548,13 +571,13 @@ def winograd_transforms(p, tile):
     for first in range(0, count_vectors(c), band):
         column = VECTOR_BYTES * first
         width = VECTOR_BYTES * min(band, count_vectors(c) - first)
-        transform_inputs(p[0] + column, h, w, c, grid, start, count, top, left, m, size, width,
-                         v_start + squares * column + at * width, v_gap, between,
-                         square, 4)  # fmt: skip
+        transform_inputs(p[0] + column, h, w, c, down, across, start, count, top, left, m, size,
+                         width, v_start + squares * column + at * width, v_gap, between, square,
+                         4)  # fmt: skip
     for panel in range(count_panels(f)):
         column = VECTOR_BYTES * panel_first(f, panel)
         width = VECTOR_BYTES * panel_first(f, panel + 1) - column
-        transform_gradients(p[1] + column, oh, ow, f, grid, start, count, m, size, width,
+        transform_gradients(p[1] + column, oh, ow, f, down, across, start, count, m, size, width,
                             m_start + squares * column + at * width, m_gap, between,
                             square)  # fmt: skip
 
