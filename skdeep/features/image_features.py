@@ -1,7 +1,6 @@
 """Pretrained networks as scikit-learn transformers of pictures."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from contextlib import closing
 from numbers import Integral
@@ -11,6 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._set_output import _get_output_config
 
 from .._config import configured_threads, get_config
+from .._warnings import warn
 from ..estimators.base import make_device, prediction_options
 from ..kernels.cpu import resolve_threads
 from ..training.progress import counting
@@ -116,9 +116,8 @@ class PretrainedMixin:
         if failed:
             some = "; ".join(str(failed[k]) for k in sorted(failed)[:SHOWN])
             more = f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
-            warnings.warn(
+            warn(
                 f"{len(failed)} of {n} pictures could not be used and give NaN: {some}{more}",
-                stacklevel=4,
             )
 
     def __getstate__(self):
@@ -329,8 +328,9 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
 
     def _cached_rows(self, cache, extractor, pictures, layers, out, advance, run):
         """As :meth:`_rows`, computing what the cache lacks, each distinct picture once."""
-        what = extractor.digest, extractor.preprocessing, layers, self.pool, run["precision"]
-        recipe = repr(what)
+        # The device and what convolutions may use decide the last bits.
+        computed = run["precision"], run["memory"], run["device"].name
+        recipe = repr((extractor.digest, extractor.preprocessing, layers, self.pool, *computed))
         failed = {}
         for start in range(0, len(pictures), CHUNK):
             known, missing, copies = {}, {}, []
