@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._set_output import _get_output_config
 
-from .._config import configured_threads, get_config
+from .._config import DEVICES, configured_threads, get_config
 from .._warnings import warn
 from ..estimators.base import make_device, prediction_options
 from ..kernels.cpu import resolve_threads
@@ -64,8 +64,18 @@ class PretrainedMixin:
                 f"precision={self.precision!r} must be 'float32' or 'bfloat16', or None for that "
                 "of skdeep.set_config."
             )
+        device = getattr(self, "device", None)
+        if device not in (None, *DEVICES):
+            raise ValueError(f"device={device!r} is unknown; choose one of {DEVICES} or None.")
         if self.on_error not in ("raise", "nan"):
             raise ValueError(f"on_error={self.on_error!r} must be 'raise' or 'nan'.")
+
+    def _logits(self, instead):
+        """The network, and its own name of the head; an error that says what to do ``instead``."""
+        extractor = self._load()
+        if "logits" not in extractor.points:
+            raise ValueError(f"{extractor.name} has no head with these weights; {instead}.")
+        return extractor, extractor.resolve("logits")
 
     def _threads(self):
         return resolve_threads(configured_threads(self.n_threads))

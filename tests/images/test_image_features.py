@@ -362,14 +362,16 @@ def test_scikit_learn_accepts_it(cls, check):
         ({"model": "no.onnx", "weights": "default"}, "there is no file 'no.onnx'"),
         ({"preprocessing": "none"}, "preprocessing='none' must be a Preprocessing"),
         ({"preprocessing": "auto"}, "tiny does not tell how its pictures are prepared"),
-        ({"device": "tpu"}, "device='tpu' is unknown"),
+        ({"device": "tpu"}, r"device='tpu' is unknown; choose one of \('cpu', 'cuda'\) or None"),
         ({"cache": 3}, "cache=3"),
     ],
     ids=str,
 )
 def test_messages(tiny, pictures, parameters, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        tiny().set_params(**parameters).fit().transform(pictures)
+    features = tiny().set_params(**parameters)
+    for call in (features.fit, lambda: features.transform(pictures)):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_weights_of_another_network_are_refused(tiny, state, tmp_path, pictures):
