@@ -272,8 +272,9 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
         if self.pool not in POOLS:
             raise ValueError(f"pool={self.pool!r} must be one of {POOLS}.")
         wanted = [self.layer] if isinstance(self.layer, str) else self.layer
-        if not isinstance(wanted, (list, tuple)) or not wanted:
-            raise ValueError(f"layer={self.layer!r} must be a name, or a list of names.")
+        names = isinstance(wanted, (list, tuple)) and all(isinstance(name, str) for name in wanted)
+        if not names or not wanted or len(set(wanted)) < len(wanted):
+            raise ValueError(f"layer={self.layer!r} must be a name, or a list of different names.")
         if self.pool is None and len(wanted) > 1:
             raise ValueError("pool=None keeps the shape of one layer; pool several, or 'flatten'.")
         extractor = self._load()

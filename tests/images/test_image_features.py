@@ -349,7 +349,9 @@ def test_scikit_learn_accepts_it(cls, check):
     ("parameters", "message"),
     [
         ({"layer": "stage9"}, "layer='stage9' is no layer of tiny; choose one of"),
-        ({"layer": []}, r"layer=\[\] must be a name, or a list of names"),
+        ({"layer": []}, r"layer=\[\] must be a name, or a list of different names"),
+        ({"layer": ["pool", "pool"]}, r"\['pool', 'pool'\] must be a name, or a list of different"),
+        ({"layer": [["pool"]]}, r"\[\['pool'\]\] must be a name, or a list of different names"),
         ({"layer": None}, "layer=None must be"),
         ({"pool": "mean"}, "pool='mean' must be one of"),
         ({"pool": None, "layer": ["stem", "pool"]}, "keeps the shape of one layer"),
