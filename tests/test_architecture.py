@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "ops": {"kernels", "graph.op", "graph.tensor"},
     "graph": {"kernels"},
     "layers": {"ops", "graph", "_validation"},
-    "training": {"ops", "graph", "layers", "_validation"},
+    "training": {"ops", "graph", "layers", "_validation", "_warnings"},
     "estimators": {
         "ops",
         "graph",
@@ -37,6 +37,7 @@ MAY_IMPORT = {
         "kernels.cuda",
         "_config",
         "_validation",
+        "_warnings",
         "skdeep",
     },
     "features": {
@@ -49,6 +50,7 @@ MAY_IMPORT = {
         "estimators",
         "_config",
         "_validation",
+        "_warnings",
         "skdeep",
     },
     "formats": set(),
@@ -67,6 +69,7 @@ MAY_IMPORT = {
     "_versions": {"kernels", "_config", "skdeep"},
     "_config": set(),
     "_validation": set(),
+    "_warnings": set(),
     "__init__": {"_config"},
     "__main__": {"cli"},
 }

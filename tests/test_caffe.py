@@ -13,14 +13,16 @@ from test_networks import assert_near, computed
 from skdeep import NeuralNetClassifier, ops
 from skdeep.features import (
     ImageFeatures,
+    ImageLoader,
     ImageLocalizer,
     Preprocessing,
+    find_network,
     find_weights,
     from_caffe,
     network,
 )
 from skdeep.features.imported import Wired
-from skdeep.formats import FormatError
+from skdeep.formats import FormatError, write_weights
 from skdeep.formats.caffe import read, read_mean
 from skdeep.layers.network import Network
 from skdeep.training import Adam
@@ -546,9 +548,41 @@ def test_a_part_that_cannot_stand_alone():
 
 
 def test_files_of_caffe_are_prepared_as_caffe_does(tmp_path):
+    """Whatever the file is called, and whatever format keeps its names; arrays, too."""
     path = write_net(tmp_path / "my_vgg.caffemodel", lenet())
     recipe = find_weights("vgg16", path).preprocessing
     assert (recipe.channels, recipe.scale, recipe.std) == ("bgr", 1.0, (1.0, 1.0, 1.0))
-    assert (
-        find_weights("vgg16", path.rename(tmp_path / "my_vgg.npz")).preprocessing.channels == "rgb"
-    )
+    assert find_weights("vgg16", path.rename(tmp_path / "my_vgg")).preprocessing == recipe
+    state = {"conv1_1.0": np.zeros((64, 3, 3, 3), np.float32), "conv1_1.1": np.zeros(64)}
+    for name in ("net.npz", "net.safetensors"):
+        write_weights(tmp_path / name, state)
+        assert find_weights("vgg16", tmp_path / name).preprocessing == recipe
+        assert ImageLoader("vgg16", tmp_path / name)._recipe() == recipe
+    assert ImageLoader("vgg16", state)._recipe() == recipe
+    theirs = {"features.0.weight": np.zeros((64, 3, 3, 3), np.float32)}
+    write_weights(tmp_path / "theirs.npz", theirs)
+    for weights in (tmp_path / "theirs.npz", theirs, "random"):
+        assert ImageLoader("vgg16", weights)._recipe() == Preprocessing()
+    for model in ("vgg11", "vgg13"):  # nobody published these
+        for weights in (tmp_path / "my_vgg", tmp_path / "net.npz", state):
+            with pytest.raises(ValueError, match=f"{model} does not tell how its pictures"):
+                ImageLoader(model, weights).fit()
+            own = Preprocessing(resize=256)
+            assert ImageLoader(model, weights, preprocessing=own)._recipe() == own
+    for weights in (tmp_path / "net.npz", state):  # not Caffe's: the loading says what is missing
+        with pytest.raises(ValueError, match=r"resnet18 needs 'conv1\.weight'"):
+            ImageFeatures("resnet18", weights=weights).fit()
+
+
+@pytest.mark.parametrize("model", ["caffenet", "bvlc_alexnet", "bvlc_googlenet"])
+def test_networks_of_caffe_are_prepared_as_caffe_does(model, tmp_path):
+    """With weights of any source: none of them was trained in another way."""
+    recipe = find_weights(model).preprocessing
+    assert (recipe.channels, recipe.scale, recipe.std) == ("bgr", 1.0, (1.0, 1.0, 1.0))
+    names = [p.name for p in find_network(model).network().parameters]
+    state = {n.replace(".W", ".0").replace(".b", ".1"): np.zeros(1) for n in names}
+    torch = {n.replace(".W", ".weight").replace(".b", ".bias"): np.zeros(1) for n in names}
+    for arrays in (state, torch):
+        write_weights(tmp_path / "net.npz", arrays)
+        for weights in (arrays, tmp_path / "net.npz", "random"):
+            assert ImageLoader(model, weights)._recipe() == recipe

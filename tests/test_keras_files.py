@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from skdeep.formats import FormatError, read_weights, sniff
+from skdeep.formats import FormatError, hdf5, read_weights, sniff
 
 # Types as stored; None is bfloat16, which Keras 3 stores as two bytes and says so.
 TYPES = ["<f4", "<f2", "<f8", "<i4", ">f4", "u1", "<i8", "?", None]
@@ -53,6 +53,31 @@ def test_legacy_files(tmp_path, version, layers):
     assert list(tensors) == list(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(tensors[name], array, err_msg=name, strict=True)
+
+
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_many_texts_of_variable_length(tmp_path, version, monkeypatch):
+    """Which h5py keeps side by side: to find them costs steps in proportion to their number."""
+    readers = []
+
+    class Counted(hdf5.Hdf5):
+        def __init__(self, *args):
+            super().__init__(*args)
+            readers.append(self)
+
+    monkeypatch.setattr("skdeep.formats.keras.Hdf5", Counted)
+    for n in (400, 800, 1600):
+        path = tmp_path / f"{n}.h5"
+        with h5py.File(path, "w", libver=version) as file:
+            file.attrs["layer_names"] = [f"layer_{i}" for i in range(n)]
+            for i in range(n):
+                file[f"layer_{i}/bias:0"] = np.full(1, i, np.float32)
+                file[f"layer_{i}"].attrs["weight_names"] = ["bias:0"]
+        tensors = read(path)
+        assert list(tensors) == [f"layer_{i}/bias" for i in range(n)]
+        assert [tensors[name][0] for name in tensors] == list(range(n))
+    few, more, most = (hdf5.STEPS - reader.steps for reader in readers)
+    assert most - more < 2.5 * (more - few)
 
 
 @pytest.mark.parametrize(

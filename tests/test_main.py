@@ -303,6 +303,8 @@ def test_fetch_finds_or_says_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SKDEEP_HOME", str(tmp_path / "other"))
     assert main(["fetch", "resnet18", "--weights", "wrong"]) == 1
     assert sha256 in capsys.readouterr().err
+    assert main(["fetch", "resnet5"]) == 1
+    assert "no network is named 'resnet5'; choose one of" in capsys.readouterr().err
     assert main(["fetch", "resnet18", "--weights", "V7"]) == 1
     assert "no weights 'V7'" in capsys.readouterr().err
     monkeypatch.setenv("SKDEEP_OFFLINE", "1")

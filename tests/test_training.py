@@ -12,6 +12,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
 
 from skdeep import NeuralNetClassifier, NeuralNetRegressor, ops
 from skdeep.graph.differentiate import gradients
@@ -344,8 +345,9 @@ def test_lbfgs_solves_ridge_with_weights(iris):
 
 def test_lbfgs_says_when_it_did_not_converge(iris):
     net = NeuralNetClassifier(optimizer=LBFGS(), max_epochs=2, random_state=0)
-    with pytest.warns(ConvergenceWarning, match="raise max_epochs"):
-        net.fit(*iris)
+    with pytest.warns(ConvergenceWarning, match="raise max_epochs") as record:
+        make_pipeline("passthrough", net).fit(*iris)
+    assert record[0].filename == __file__  # the user's line, not scikit-learn's or ours
     assert net.n_iter_ == len(net.history_) == 2
 
 

@@ -137,7 +137,10 @@ def _parse(argv):
         help="network for features and pictures (resnet50), or an .onnx or .caffemodel file",
     )  # fmt: skip
     parser.add_argument(
-        "--layer", action="append", metavar="NAME", help="layer for features, also several (pool)"
+        "--layer",
+        action="append",
+        metavar="NAME",
+        help="layer for features (pool); for several say --layer before each",
     )
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), help="of features (float32)"

@@ -20,11 +20,12 @@ def fetch_weights(name=None, weights=None, home=None):
     int
         Exit status: 0, or 1 when they cannot be had.
     """
-    from ..features import fetch, find_weights
+    from ..features import fetch, find_network, find_weights
 
     if name is None:
         return _list()
     try:
+        find_network(name)  # says which there are
         record = find_weights(name, weights or "default")
         path = fetch(record, home=home, progress=True)
     except (OSError, ValueError) as error:

@@ -1,6 +1,5 @@
 """What MLPClassifier and MLPRegressor share: from scikit-learn's parameters to a fitted network."""
 
-import warnings
 from abc import ABC, abstractmethod
 from numbers import Integral, Real
 
@@ -14,6 +13,7 @@ from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .._config import configured_threads, get_config
+from .._warnings import warn
 from ..kernels.cpu import resolve_threads
 from ..layers import Dense
 from ..layers.network import Network
@@ -282,9 +282,8 @@ class BaseMLP(BaseEstimator, ABC):
         if self.batch_size == "auto":
             return min(200, n)
         if self.batch_size > n:
-            warnings.warn(
+            warn(
                 f"Got batch_size={self.batch_size} for {n} samples; it is clipped to their number.",
-                stacklevel=5,
             )
         return min(int(self.batch_size), n)
 

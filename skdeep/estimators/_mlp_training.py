@@ -1,11 +1,10 @@
 """How scikit-learn's multi-layer perceptrons learn: losses, penalty, learning rates, stopping."""
 
-import warnings
-
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import ops
+from .._warnings import warn
 from ..ops.optimizers import Penalty
 from ..training.loop import Loop
 from ..training.trainer import Trainer
@@ -138,11 +137,10 @@ class MLPLoop(Loop):
                 return True
             net._no_improvement_count = 0
         if net.n_iter_ == net.max_iter and not self.incremental:
-            warnings.warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({net.max_iter}) reached and the "
                 "optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=7,
             )
         return False
 

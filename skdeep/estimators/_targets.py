@@ -6,8 +6,6 @@ how many numbers the network must give, ``loss`` how a loss is applied, ``probab
 Probabilities are computed in float64, so that those close to 0 or 1 keep their order.
 """
 
-import warnings
-
 import numpy as np
 from scipy import sparse
 from scipy.special import expit, softmax
@@ -16,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_array, column_or_1d
 
 from .. import ops
+from .._warnings import warn
 
 
 def per_sample(loss, y, output):
@@ -206,11 +205,10 @@ class Numbers:
     def __init__(self, y):
         y = check_array(y, ensure_2d=False, dtype=np.float32, input_name="y")
         if y.ndim == 2 and y.shape[1] == 1:
-            warnings.warn(
+            warn(
                 "A column-vector y was passed when a 1d array was expected; predictions will "
                 "have shape (n_samples,).",
                 DataConversionWarning,
-                stacklevel=5,
             )
         self.one_d = y.ndim == 1 or y.shape[1] == 1
         self.n_outputs = 1 if y.ndim == 1 else y.shape[1]

@@ -1,6 +1,5 @@
 """What the classifier and the regressor share: from X and layers to a fitted network."""
 
-import warnings
 from functools import partial
 from numbers import Integral
 
@@ -13,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 from .. import __version__, ops
 from .._config import DEVICES, configured_threads, get_config
 from .._validation import NOT_NEGATIVE
+from .._warnings import warn
 from ..kernels.cpu import CPU, resolve_threads
 from ..layers import Dense
 from ..layers.combinators import NamedLayersMixin
@@ -284,10 +284,9 @@ class BaseNeuralNet(
         data = self._data(train)
         if isinstance(optimizer, LBFGS):
             if self.early_stopping or self.callbacks or valid is not None:
-                warnings.warn(
+                warn(
                     "LBFGS works on all data at once: early_stopping, callbacks and validation "
                     "data have no effect; use Adam() or another step-wise optimizer for them.",
-                    stacklevel=3,
                 )
             trainer = self._trainer(data, device, None)
             result = fit_lbfgs(self, trainer, optimizer, epochs, threads)
@@ -492,10 +491,9 @@ class BaseNeuralNet(
         super().__setstate__(state)
         version = vars(self).pop("_skdeep_version", None)
         if version != __version__:
-            warnings.warn(
+            warn(
                 f"This {type(self).__name__} was pickled by skdeep {version}, this is "
                 f"{__version__}; predictions may differ or fail.",
-                stacklevel=2,
             )
         if "_vectors" in state:
             self._keep_vectors(self._vectors)

@@ -141,7 +141,8 @@ class FeatureCache:
             A hash of its contents, as :meth:`Pictures.fingerprint` gives it.
         extractor : str
             All else the features depend on: the hash of the weights, layers, pooling,
-            preprocessing, precision. The version of skdeep is added.
+            preprocessing, precision, and what decides their last bits: the device, and the
+            ``memory`` of :func:`skdeep.set_config`. The version of skdeep is added.
 
         Returns
         -------

@@ -12,6 +12,21 @@ __all__ = [
     "VGG19Transformer",
 ]
 
+# What sklearn-theano's parameters became.
+RENAMED = {
+    "output_layers": "pass layer='penultimate' for [-3], or another name that `layers_` lists",
+    "top_n": "call predict_top(X, k=...)",
+    "output_strings": "`classes_` holds names, and predict gives them",
+    "force_reshape": "leave it out: pictures of any size are prepared as the weights want them",
+    "transpose_order": "leave it out: pictures are (h, w, c), as Pillow has them",
+}
+
+
+def _check(parameters):
+    for name in parameters:
+        if name in RENAMED:
+            raise TypeError(f"{name} of sklearn-theano is not known here; {RENAMED[name]}.")
+
 
 def OverfeatTransformer(large_network=False, *, layer="penultimate", **parameters):
     """OverFeat's features; its file ``net_weight_0`` (small) or ``net_weight_1`` goes to weights.
@@ -33,6 +48,7 @@ def OverfeatTransformer(large_network=False, *, layer="penultimate", **parameter
     >>> OverfeatTransformer(weights="net_weight_0").model
     'overfeat_small'
     """
+    _check(parameters)
     return ImageFeatures(_overfeat(large_network), layer, **parameters)
 
 
@@ -55,6 +71,7 @@ def OverfeatClassifier(large_network=False, **parameters):
     >>> OverfeatClassifier(True, weights="net_weight_1").model
     'overfeat_large'
     """
+    _check(parameters)
     return ImageClassifier(_overfeat(large_network), **parameters)
 
 
@@ -81,6 +98,7 @@ def GoogLeNetTransformer(layer="pool", **parameters):
     >>> GoogLeNetTransformer()
     ImageFeatures(model='bvlc_googlenet')
     """
+    _check(parameters)
     return ImageFeatures("bvlc_googlenet", layer, **parameters)
 
 
@@ -102,6 +120,7 @@ def GoogLeNetClassifier(**parameters):
     >>> GoogLeNetClassifier(crops=10)
     ImageClassifier(crops=10, model='bvlc_googlenet')
     """
+    _check(parameters)
     return ImageClassifier("bvlc_googlenet", **parameters)
 
 
@@ -125,6 +144,7 @@ def VGG16Transformer(layer="penultimate", *, weights="caffe", **parameters):
     >>> VGG16Transformer()
     ImageFeatures(layer='penultimate', model='vgg16', weights='caffe')
     """
+    _check(parameters)
     return ImageFeatures("vgg16", layer, weights=weights, **parameters)
 
 
@@ -148,4 +168,5 @@ def VGG19Transformer(layer="penultimate", *, weights="caffe", **parameters):
     >>> VGG19Transformer("stage4").layer
     'stage4'
     """
+    _check(parameters)
     return ImageFeatures("vgg19", layer, weights=weights, **parameters)

@@ -97,15 +97,10 @@ class ImageClassifier(PretrainedMixin, ClassifierMixin, BaseEstimator):
         self._check()
         if self.crops not in (1, 10):
             raise ValueError(f"crops={self.crops!r} must be 1 or 10.")
-        extractor = self._load()
+        extractor, layer = self._logits("use ImageFeatures(layer='pool') before a classifier")
         if self.crops == 10 and extractor.preprocessing.crop is None:
             raise ValueError("crops=10 needs a Preprocessing with a crop.")
-        if "logits" not in extractor.points:
-            raise ValueError(
-                f"{extractor.name} has no head with these weights; use ImageFeatures(layer='pool') "
-                "before a classifier."
-            )
-        return extractor, extractor.resolve("logits")
+        return extractor, layer
 
     @property
     def classes_(self):

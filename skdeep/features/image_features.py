@@ -1,7 +1,6 @@
 """Pretrained networks as scikit-learn transformers of pictures."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from contextlib import closing
 from numbers import Integral
@@ -10,7 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._set_output import _get_output_config
 
-from .._config import configured_threads, get_config
+from .._config import DEVICES, configured_threads, get_config
+from .._warnings import warn
 from ..estimators.base import make_device, prediction_options
 from ..kernels.cpu import resolve_threads
 from ..training.progress import counting
@@ -64,8 +64,18 @@ class PretrainedMixin:
                 f"precision={self.precision!r} must be 'float32' or 'bfloat16', or None for that "
                 "of skdeep.set_config."
             )
+        device = getattr(self, "device", None)
+        if device not in (None, *DEVICES):
+            raise ValueError(f"device={device!r} is unknown; choose one of {DEVICES} or None.")
         if self.on_error not in ("raise", "nan"):
             raise ValueError(f"on_error={self.on_error!r} must be 'raise' or 'nan'.")
+
+    def _logits(self, instead):
+        """The network, and its own name of the head; an error that says what to do ``instead``."""
+        extractor = self._load()
+        if "logits" not in extractor.points:
+            raise ValueError(f"{extractor.name} has no head with these weights; {instead}.")
+        return extractor, extractor.resolve("logits")
 
     def _threads(self):
         return resolve_threads(configured_threads(self.n_threads))
@@ -119,9 +129,8 @@ class PretrainedMixin:
         if failed:
             some = "; ".join(str(failed[k]) for k in sorted(failed)[:SHOWN])
             more = f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
-            warnings.warn(
+            warn(
                 f"{len(failed)} of {n} pictures could not be used and give NaN: {some}{more}",
-                stacklevel=4,
             )
 
     def __getstate__(self):
@@ -266,8 +275,9 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
         if self.pool not in POOLS:
             raise ValueError(f"pool={self.pool!r} must be one of {POOLS}.")
         wanted = [self.layer] if isinstance(self.layer, str) else self.layer
-        if not isinstance(wanted, (list, tuple)) or not wanted:
-            raise ValueError(f"layer={self.layer!r} must be a name, or a list of names.")
+        names = isinstance(wanted, (list, tuple)) and all(isinstance(name, str) for name in wanted)
+        if not names or not wanted or len(set(wanted)) < len(wanted):
+            raise ValueError(f"layer={self.layer!r} must be a name, or a list of different names.")
         if self.pool is None and len(wanted) > 1:
             raise ValueError("pool=None keeps the shape of one layer; pool several, or 'flatten'.")
         extractor = self._load()
@@ -332,8 +342,9 @@ class ImageFeatures(PretrainedMixin, TransformerMixin, BaseEstimator):
 
     def _cached_rows(self, cache, extractor, pictures, layers, out, advance, run):
         """As :meth:`_rows`, computing what the cache lacks, each distinct picture once."""
-        what = extractor.digest, extractor.preprocessing, layers, self.pool, run["precision"]
-        recipe = repr(what)
+        # The device and what convolutions may use decide the last bits.
+        computed = run["precision"], run["memory"], run["device"].name
+        recipe = repr((extractor.digest, extractor.preprocessing, layers, self.pool, *computed))
         failed = {}
         for start in range(0, len(pictures), CHUNK):
             known, missing, copies = {}, {}, []

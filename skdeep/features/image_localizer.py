@@ -150,10 +150,10 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
     @property
     def classes_(self):
         """Names, or numbers where the weights have none."""
-        extractor = self._load()
+        extractor, layer = self._logits("ImageLocalizer looks for the classes of a head")
         if extractor.labels is not None:
             return extractor.labels
-        return np.arange(math.prod(extractor.shapes[extractor.resolve("logits")]))
+        return np.arange(math.prod(extractor.shapes[layer]))
 
     def _wanted(self):
         """Numbers of the classes to look for."""
@@ -261,7 +261,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
         list of list of Location
             One list per picture, the most probable place first.
         """
-        wanted, labels = self._wanted(), self.classes_
+        wanted, labels = self._wanted(), self.classes_.tolist()
 
         def find(picture):
             found = [p for s in self.scales for p in self._places(picture, s, wanted, labels)]

@@ -221,6 +221,11 @@ def _is_missing(item):
 def _items(X):
     """A stacked array, or a list of pictures."""
     if isinstance(X, (str, os.PathLike)):
+        if os.path.isdir(X):
+            raise ValueError(
+                f"X is the folder {os.fspath(X)!r}; pass a list of its files, such as "
+                "sorted(pathlib.Path(X).rglob('*.jpg'))."
+            )
         raise ValueError(SINGLE.format(f"the path {os.fspath(X)!r}"))
     if _is_file(X) or _is_pil(X):
         raise ValueError(SINGLE.format(f"of type {type(X).__name__}"))

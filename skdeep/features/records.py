@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..formats import read_weights, sniff
 from .networks import NETWORKS
+from .networks.caffe_names import CaffeNaming, is_caffe
 from .networks.keras_names import is_keras, refuse_keras
 from .networks.states import refuse_name
 from .preprocessing import Preprocessing
@@ -41,7 +42,8 @@ class WeightsRecord:
     licence : str, default=""
     source : str, default=""
         Who published it.
-    preprocessing : Preprocessing, default=Preprocessing()
+    preprocessing : Preprocessing or None, default=Preprocessing()
+        None where it is not known, and has to be given to who reads pictures.
     labels : str or None, default=None
         What the network's outputs are called: "imagenet" or unknown.
     metrics : dict, default={}
@@ -80,7 +82,7 @@ class WeightsRecord:
     size: int = 0
     licence: str = ""
     source: str = ""
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing | None = Preprocessing()
     labels: str | None = None
     metrics: dict = field(default_factory=dict, hash=False)
     naming: str = "torchvision"
@@ -507,11 +509,8 @@ def _of_local_file(network, path, default):
     refuse_name(path.name)
     fitting = (r for r in WEIGHTS.values() if r.network == network and r.file == path.name)
     like = next(fitting, default)
-    if path.suffix == ".caffemodel":  # blue first, and not torchvision's levels
-        caffe = (r for r in WEIGHTS.values() if r.network == network and r.naming == "caffe")
-        like = next(caffe, like)
-    elif _has_keras_names(os.fspath(path), path.stat().st_mtime_ns, path.stat().st_size):
-        like = keras_record(network)
+    whose = _whose_names(os.fspath(path), path.stat().st_mtime_ns, path.stat().st_size)
+    like = _of_other_names(network, whose) or like
     if like is None:
         side = NETWORKS[network].input_shape[:2] if network in NETWORKS else (224, 224)
         like = WeightsRecord(network, "", preprocessing=Preprocessing(crop=side))
@@ -534,21 +533,58 @@ def _of_local_file(network, path, default):
 
 
 @lru_cache(64)
-def _has_keras_names(path, changed, size):
-    """Whether the names in a file, as it is now, are those of Keras, as a look inside tells."""
+def _whose_names(path, changed, size):
+    """ "keras" or "caffe" where the names in a file, as it is now, are theirs; else None."""
     try:
         kind = sniff(path)
-        return kind in NAMES_AT_HAND and is_keras(read_weights(path, kind).tensors)
+        if kind in NAMES_AT_HAND:
+            return whose_names(read_weights(path, kind).tensors)
     except ValueError:  # damaged: whoever reads it will say how
-        return False
+        return None
+    return "caffe" if kind == "caffemodel" else None
 
 
-def keras_record(network):
-    """The record whose preprocessing goes with Keras' weights of a network, or an error."""
-    record = WEIGHTS.get((network, "keras"))
-    if record is None:
-        refuse_keras(network)
-    return record
+def whose_names(names):
+    """ "keras" or "caffe" for names of weights that only these give; else None."""
+    if is_keras(names):
+        return "keras"
+    return "caffe" if is_caffe(names) else None
+
+
+def _of_other_names(network, whose):
+    """The record whose preprocessing goes with weights of Keras or Caffe, which is their own."""
+    if whose == "keras":
+        record = WEIGHTS.get((network, "keras"))
+        if record is None:
+            refuse_keras(network)
+        return record
+    if whose == "caffe" and network in NETWORKS:
+        if any(isinstance(naming, CaffeNaming) for naming in NETWORKS[network].namings):
+            unknown = WeightsRecord(network, "caffe", preprocessing=None, naming="caffe")
+            ours = (r for r in WEIGHTS.values() if r.network == network and r.naming == "caffe")
+            return next(ours, unknown)
+    return None
+
+
+def record_of_arrays(network, names):
+    """The record whose preprocessing goes with arrays of some names.
+
+    Parameters
+    ----------
+    network : str
+    names : collection of str
+
+    Returns
+    -------
+    WeightsRecord or None
+        None where the names do not tell, and that of the default applies.
+
+    Raises
+    ------
+    ValueError
+        For Keras' weights of a network that computes something else there.
+    """
+    return _of_other_names(network, whose_names(names))
 
 
 def _known(network):

@@ -10,7 +10,6 @@ import os
 import secrets
 import struct
 import threading
-import warnings
 import zlib
 from contextlib import suppress
 from math import prod
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._warnings import warn
 from .locks import try_lock
 
 SUFFIX = ".features1"  # with the version of the layout
@@ -240,9 +240,8 @@ class Store:
                 self.append(batch, max_bytes, slack)
         except OSError as error:
             self.full, self.writer = True, None
-            warnings.warn(
+            warn(
                 f"features are no longer kept in {self.folder}: {error}; they are computed anew.",
-                stacklevel=3,
             )
 
     def append(self, records, max_bytes, slack):

@@ -19,11 +19,10 @@ from .download import fetch
 from .extraction import Extractor, digest_of
 from .labels import labels
 from .networks import NETWORKS, Architecture, find_network, random_weights
-from .networks.keras_names import is_keras
 from .networks.stated import stated_activation
 from .onnx_network import from_onnx
 from .preprocessing import Preprocessing
-from .records import WeightsRecord, find_weights, keras_record, list_weights
+from .records import WeightsRecord, find_weights, list_weights, record_of_arrays
 
 GRAPHS = (".onnx", ".caffemodel")  # files that hold a network, not only its weights
 # By format, a function of (WeightsFile, input_shape) that gives an ImportedNetwork.
@@ -263,8 +262,9 @@ class KnownNetwork(Source):
         given = self.random or isinstance(weights, Mapping)
         if known or not given:
             self.record = find_weights(self.name, "default" if given else weights)
-        if isinstance(weights, Mapping) and is_keras(weights):
-            self.record, known = keras_record(self.name), True
+        told = record_of_arrays(self.name, weights) if isinstance(weights, Mapping) else None
+        if told is not None:
+            self.record, known = told, True
         if known:
             self.published = self.record.preprocessing
         self.path = None

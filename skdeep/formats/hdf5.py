@@ -43,6 +43,7 @@ class Hdf5:
         self.view = memoryview(data)
         self.steps = STEPS
         self.text = MAX_TEXT
+        self.collections = {}  # of texts, by address: many attributes refer to the same one
         version = self.number(8, 1)
         self.expect(version <= 3, f"version {version} of the format is unknown")
         sizes = 13 if version < 2 else 9
@@ -204,17 +205,25 @@ class Hdf5:
         length, heap, index = self.number(at, 4), self.number(at + 4, 8), self.number(at + 12, 4)
         if not length:
             return ""
+        if heap not in self.collections:
+            self.collections[heap] = self.collection(heap)
+        found = self.collections[heap].get(index)
+        self.expect(found is not None, "a text is not where it must be")
+        place, size = found
+        return self.name(self.bytes(place, min(length, size, MAX_NAME + 1)))
+
+    def collection(self, heap):
+        """Place and size of each object of a collection, by its number."""
         self.expect(self.bytes(heap, 4) == b"GCOL", "a text is not where it must be")
-        end, at = heap + self.number(heap + 8, 8), heap + 16
+        end, at, found = heap + self.number(heap + 8, 8), heap + 16, {}
         while at + 16 <= end:
             self.step()
             number, size = self.number(at, 2), self.number(at + 8, 8)
-            if number == index:
-                return self.name(self.bytes(at + 16, min(length, size, MAX_NAME + 1)))
-            if number == 0:
+            if number == 0:  # what is left of the collection
                 break
+            found.setdefault(number, (at + 16, size))
             at += 16 + size + -size % 8
-        raise FormatError(f"{self.path}: a text is not where it must be; fetch it again")
+        return found
 
     def dataspace(self, at):
         """Shape; None if there is nothing in it."""

@@ -1,10 +1,10 @@
 """Training by L-BFGS over the whole data set."""
 
-import warnings
-
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
+
+from .._warnings import warn
 
 REMAINDER = 1e-4  # share of the line searches' points that may stay in running averages
 FTOL = 1e7 * np.finfo(float).eps  # scipy's default: relative decrease at which L-BFGS stops
@@ -55,10 +55,9 @@ def minimize_loss(trainer, options, n_threads, on_iteration):
             objective, start, jac=True, method="L-BFGS-B", callback=accept, options=options
         )
     except KeyboardInterrupt:
-        warnings.warn(
+        warn(
             f"Training interrupted after {best.nit} iterations; the estimator keeps the weights "
             "so far.",
-            stacklevel=5,
         )
     finally:
         theta = best.x.astype(np.float32)
@@ -97,10 +96,9 @@ def fit_lbfgs(net, trainer, optimizer, max_iterations, n_threads):
     }
     result = minimize_loss(trainer, options, n_threads, record)
     if result.status == 1:
-        warnings.warn(
+        warn(
             f"L-BFGS stopped after {result.nit} iterations ({result.nfev} evaluations) without "
             "converging; raise max_epochs or the optimizer's max_evaluations, or scale the data.",
             ConvergenceWarning,
-            stacklevel=5,
         )
     return result

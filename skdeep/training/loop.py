@@ -1,11 +1,11 @@
 """The training loop: a ladder of small steps. fit -> epochs -> chunks of steps -> the program."""
 
 import time
-import warnings
 from functools import partial
 
 import numpy as np
 
+from .._warnings import warn
 from .schedules import rates
 
 CHUNK_SECONDS = 0.1  # how long compiled code runs before Python may react
@@ -78,10 +78,9 @@ class Loop:
         except KeyboardInterrupt:
             self.interrupted = True
             best = "best " if self.snapshots or self.seen is not None else ""
-            warnings.warn(
+            warn(
                 f"Training interrupted after {len(self.history)} epochs; the estimator keeps "
                 f"the {best}weights so far.",
-                stacklevel=4,
             )
         finally:
             self._call("on_fit_end")

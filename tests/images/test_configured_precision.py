@@ -1,5 +1,7 @@
 """The precision of pretrained networks: their own, or the configured one; never mixed up."""
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -8,8 +10,19 @@ from sklearn.pipeline import make_pipeline
 from tiny_network import RECIPE, TINY
 
 from skdeep import config_context, set_config
-from skdeep.features import ImageClassifier, ImageLocalizer, RandomFeatures
+from skdeep.features import ImageClassifier, ImageFeatures, ImageLocalizer, RandomFeatures
 from skdeep.features.extraction import Extractor
+from skdeep.kernels.cpu import CPU
+from skdeep.layers import Conv2D, Dense, GlobalAveragePool2D
+
+
+def wide_layers(n_outputs=5):
+    return [
+        ("conv1", Conv2D(32, 3, padding=1, activation="relu")),
+        ("block", Conv2D(32, 3, padding=1, activation="relu")),
+        ("avgpool", GlobalAveragePool2D()),
+        ("fc", Dense(n_outputs)),
+    ]
 
 
 def test_the_configured_precision_reaches_networks(tiny, file, pictures):
@@ -48,6 +61,29 @@ def test_the_cache_tells_configured_precisions_apart(tiny, pictures, count, tmp_
     assert np.array_equal(tiny(cache=tmp_path, precision="float32").transform(pictures), exact)
     assert np.array_equal(features.transform(pictures), exact)
     assert count() == 48
+
+
+def test_the_cache_tells_algorithms_and_devices_apart(tiny, pictures, count, tmp_path, monkeypatch):
+    """Whose features differ in the last bits: what comes from a cache is what would be computed."""
+    points = (("pool", "avgpool"), ("logits", "fc"))
+    wide = replace(TINY, layers=wide_layers, points=points)  # enough for Winograd's algorithm
+    fast = tiny(weights="random", cache=tmp_path).set_params(model=wide)
+    exact = fast.transform(pictures)
+    with config_context(memory="low"):
+        low = clone(fast).transform(pictures)
+        assert np.array_equal(clone(fast).set_params(cache=None).transform(pictures), low)
+    assert count() == 72 and not np.array_equal(exact, low)
+    np.testing.assert_allclose(low, exact, rtol=1e-3, atol=1e-4)
+    assert np.array_equal(fast.transform(pictures), exact) and count() == 72
+
+    class Other(CPU):
+        name = "other"
+
+    monkeypatch.setattr(ImageFeatures, "_device", lambda self: Other())
+    fast.transform(pictures)
+    assert count() == 96
+    fast.transform(pictures)
+    assert count() == 96
 
 
 def test_a_configuration_that_changes_meanwhile(tiny, pictures, tmp_path, monkeypatch):

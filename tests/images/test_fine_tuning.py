@@ -93,6 +93,14 @@ def test_network_gives_layers_for_a_search(pictures, file):
     grid = {"neuralnetclassifier__trunk__layer": ["stem", "pool"]}
     search = GridSearchCV(pipe, grid, cv=2).fit(pictures, y)
     assert search.best_score_ > 0.7
+    again = pickle.loads(pickle.dumps(search))
+    assert np.array_equal(again.predict(pictures), search.predict(pictures))
+    grid = {
+        "neuralnetclassifier__trunk__trainable_from": ["stage1", None],
+        "neuralnetclassifier__optimizer__learning_rate": [1e-3, 1e-2],
+    }
+    pipe.set_params(neuralnetclassifier__max_epochs=2)
+    assert GridSearchCV(pipe, grid, cv=2).fit(pictures, y).best_params_.keys() == grid.keys()
 
 
 def test_messages_of_trunks(file):

@@ -349,7 +349,9 @@ def test_scikit_learn_accepts_it(cls, check):
     ("parameters", "message"),
     [
         ({"layer": "stage9"}, "layer='stage9' is no layer of tiny; choose one of"),
-        ({"layer": []}, r"layer=\[\] must be a name, or a list of names"),
+        ({"layer": []}, r"layer=\[\] must be a name, or a list of different names"),
+        ({"layer": ["pool", "pool"]}, r"\['pool', 'pool'\] must be a name, or a list of different"),
+        ({"layer": [["pool"]]}, r"\[\['pool'\]\] must be a name, or a list of different names"),
         ({"layer": None}, "layer=None must be"),
         ({"pool": "mean"}, "pool='mean' must be one of"),
         ({"pool": None, "layer": ["stem", "pool"]}, "keeps the shape of one layer"),
@@ -362,14 +364,16 @@ def test_scikit_learn_accepts_it(cls, check):
         ({"model": "no.onnx", "weights": "default"}, "there is no file 'no.onnx'"),
         ({"preprocessing": "none"}, "preprocessing='none' must be a Preprocessing"),
         ({"preprocessing": "auto"}, "tiny does not tell how its pictures are prepared"),
-        ({"device": "tpu"}, "device='tpu' is unknown"),
+        ({"device": "tpu"}, r"device='tpu' is unknown; choose one of \('cpu', 'cuda'\) or None"),
         ({"cache": 3}, "cache=3"),
     ],
     ids=str,
 )
 def test_messages(tiny, pictures, parameters, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        tiny().set_params(**parameters).fit().transform(pictures)
+    features = tiny().set_params(**parameters)
+    for call in (features.fit, lambda: features.transform(pictures)):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_weights_of_another_network_are_refused(tiny, state, tmp_path, pictures):

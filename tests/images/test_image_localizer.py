@@ -1,5 +1,7 @@
 """Where on a picture a class is found, and with what probability."""
 
+import re
+
 import numpy as np
 import pytest
 from tiny_network import RECIPE, TINY
@@ -96,6 +98,20 @@ def test_messages_of_the_localizer(file):
             localizer.set_params(**parameters).fit()
     with pytest.raises(ValueError, match="scale 'large' must be"):
         ImageLocalizer(TINY, weights=file, preprocessing=RECIPE).window_probabilities([], "large")
+
+
+def test_a_network_without_a_head():
+    for estimator in (ImageLocalizer("formula"), ImageClassifier("formula")):
+        with pytest.raises(ValueError, match="formula has no head with these weights; "):
+            estimator.fit()
+
+
+def test_labels_are_plain(file):
+    """As those of ``predict_top``: numbers and texts that print as such."""
+    localizer = ImageLocalizer(TINY, weights=file, preprocessing=RECIPE, threshold=0.0)
+    (places,) = localizer.predict([np.full((30, 40, 3), 90, np.uint8)])
+    assert {type(place.label) for place in places} == {int}
+    assert re.match(r"Location\(label=\d, probability=0\.\d+, left=\d", repr(places[0]))
 
 
 def test_pictures_of_many_sizes(file):

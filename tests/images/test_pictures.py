@@ -178,6 +178,8 @@ ONE = r"wrap .* in a list: \[X\]"
         (np.zeros((5, 6), np.uint8), ONE),
         ("cat.jpg", ONE),
         (Path("cat.jpg"), ONE),
+        (os.curdir, r"X is the folder '\.'; pass a list of its files"),
+        (Path(os.curdir), "X is the folder"),
         (b"\x89PNG", ONE),
         (Image.new("RGB", (2, 2)), ONE),
         (np.zeros((2, 64)), "reshape"),

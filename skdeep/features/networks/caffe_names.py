@@ -2,10 +2,16 @@
 
 import re
 
-__all__ = ["CaffeNaming"]
+__all__ = ["CaffeNaming", "is_caffe"]
 
 AUXILIARY = re.compile(r"loss[12]/")  # classifiers of GoogLeNet that training alone has a use for
 PARTS = ("weight", "bias")
+BLOB = re.compile(r".\.[01]$")
+
+
+def is_caffe(names):
+    """Whether weights have names as of Caffe's blobs, all of them: layer.0, layer.1."""
+    return bool(names) and all(BLOB.search(name) for name in names)
 
 
 class CaffeNaming:
