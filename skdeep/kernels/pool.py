@@ -16,6 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from .compiler import expand, inline, kernel
+from .cuda import cuda, cuda_twin
 from .simd import (
     I32,
     VI,
@@ -607,3 +608,91 @@ def max_pool_grad_few(p, tile):
                         dx = corner + 4 * ((row * w + tap - row * kw) * c + k)
                         store_f32(dx, load_f32(dx) + load_f32(p[0] + at))
                     at += 4
+
+
+# ---- CUDA twins: one thread per number of the result ---------------------------------------------
+
+
+@cuda_twin(max_pool, items=lambda p: p[3] * p[8] * p[6])
+def max_pool_twin(f, i, p):
+    """As above, tap by tap."""
+    at, h, w, c = cuda.grid(1), p[4], p[5], p[6]
+    if at < p[3] * p[8] * c:
+        r, low = at // c // p[8], f[p[16] // 4]
+        i0, j0 = r % p[7] * p[11] - p[13], at // c % p[8] * p[12] - p[14]
+        p0, p1 = tap_range(i0, p[9], h)
+        q0, q1 = tap_range(j0, p[10], w)
+        x = p[0] // 4 + ((r // p[7] * h + i0) * w + j0) * c + at % c
+        best, found = low, -1 if low > LOWEST else p0 * p[10] + q0
+        for u in range(p0, p1):
+            for v in range(q0, q1):
+                value = f[x + (u * w + v) * c]
+                if value > best or value != value:
+                    best, found = value, u * p[10] + v
+        f[p[1] // 4 + at] = best
+        if p[2] != 0:
+            i[p[2] // 4 + at] = found
+
+
+@cuda_twin(average_pool, items=lambda p: p[2] * p[7] * p[5])
+def average_pool_twin(f, i, p):
+    """Sums of the rows of the window, then theirs."""
+    at, h, w, c = cuda.grid(1), p[3], p[4], p[5]
+    if at < p[2] * p[7] * c:
+        r = at // c // p[7]
+        i0, j0 = r % p[6] * p[10] - p[12], at // c % p[7] * p[11] - p[13]
+        p0, p1 = tap_range(i0, p[8], h)
+        q0, q1 = tap_range(j0, p[9], w)
+        x = p[0] // 4 + ((r // p[6] * h + i0) * w + j0) * c + at % c
+        total = ZERO
+        for u in range(p0, p1):
+            part = ZERO
+            for v in range(q0, q1):
+                part += f[x + (u * w + v) * c]
+            total += part
+        size = counted(i0, p[8], h, p[12], p[14], p[16]) * counted(j0, p[9], w, p[13], p[15], p[16])
+        f[p[1] // 4 + at] = total * (ONE / np.float32(size))
+
+
+def gathered(f, i, p, at, padded, bottom, right):
+    """Write dx[at]: what all windows give it. Operands as for ``pool_grad`` up to ``left``."""
+    h, w, c, down, across, kh, kw = p[4], p[5], p[6], p[7], p[8], p[9], p[10]
+    y, x, n = at // c // w % h + p[13], at // c % w + p[14], at // c // w // h
+    a0, a1 = window_range(y, kh, p[11], down)
+    b0, b1 = window_range(x, kw, p[12], across)
+    total = ZERO
+    for a in range(a0, a1):
+        high = counted(a * p[11] - p[13], kh, h, p[13], bottom, padded)
+        for b in range(b0, b1):
+            k = ((n * down + a) * across + b) * c + at % c
+            dy = f[p[0] // 4 + k]
+            if p[1] == 0:
+                wide = counted(b * p[12] - p[14], kw, w, p[14], right, padded)
+                total += dy * (ONE / np.float32(high * wide))
+            elif i[p[1] // 4 + k] == (y - a * p[11]) * kw + x - b * p[12]:
+                total += dy
+    f[p[2] // 4 + at] = total
+
+
+@cuda_twin(pool_grad, items=lambda p: p[3] * p[5] * p[6])
+def pool_grad_twin(f, i, p):
+    """Windows that overlap."""
+    at = cuda.grid(1)
+    if at < p[3] * p[5] * p[6]:
+        gathered(f, i, p, at, p[17], p[15], p[16])
+
+
+@cuda_twin(pool_grad_apart, items=lambda p: p[3] // p[7] * p[4] * p[5] * p[6])
+def pool_grad_apart_twin(f, i, p):
+    """Windows that do not, of which at most one holds a pixel."""
+    at = cuda.grid(1)
+    if at < p[3] // p[7] * p[4] * p[5] * p[6]:
+        gathered(f, i, p, at, p[17], p[15], p[16])
+
+
+@cuda_twin(max_pool_grad_few, items=lambda p: p[3] * p[4] * p[5] * p[6])
+def max_pool_grad_few_twin(f, i, p):
+    """The same for few channels."""
+    at = cuda.grid(1)
+    if at < p[3] * p[4] * p[5] * p[6]:
+        gathered(f, i, p, at, 0, 0, 0)
