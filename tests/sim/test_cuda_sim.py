@@ -8,6 +8,7 @@ import pytest
 from numba import config
 
 from skdeep import NeuralNetClassifier, NeuralNetRegressor, ops
+from skdeep.features import ImageFeatures, Preprocessing
 from skdeep.graph.differentiate import gradients
 from skdeep.graph.passes import fuse_concatenate, rewrite
 from skdeep.graph.program import compile_program, evaluate
@@ -16,15 +17,30 @@ from skdeep.kernels import activation, arithmetic, elementwise
 from skdeep.kernels.arithmetic import BROADCASTS
 from skdeep.kernels.attention import GRAD_BAND
 from skdeep.kernels.cuda import CUDA, TWINS
-from skdeep.layers import Conv2D, Dense, Dropout
+from skdeep.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    GlobalAveragePool2D,
+    LayerNorm,
+    LocalResponseNorm,
+    MaxPool2D,
+    MultiHeadAttention,
+    Residual,
+    SelectToken,
+    TokenEmbedding,
+)
 from skdeep.ops.arithmetic import Binary
+from skdeep.ops.attention import AttentionGrad
 from skdeep.ops.conv import Conv2D as Conv2DOp
 from skdeep.ops.conv import Conv2DGradX, PackConv, PackConvT
 from skdeep.ops.dense import Dense as DenseOp
 from skdeep.ops.dense import DenseGradX, PackDense, PackDenseT
 from skdeep.ops.depthwise import DepthwiseGradX
 from skdeep.ops.elementwise import Map
-from skdeep.ops.normalization import BatchNorm, BatchNormTrain
+from skdeep.ops.normalization import BatchNorm as BatchNormOp
+from skdeep.ops.normalization import BatchNormTrain
 from skdeep.ops.normalization import _cut as cuts
 from skdeep.ops.optimizers import (
     AdamUpdate,
@@ -35,7 +51,7 @@ from skdeep.ops.optimizers import (
     Penalty,
     RMSpropUpdate,
 )
-from skdeep.ops.pool import MaxPool2D
+from skdeep.ops.pool import MaxPool2D as MaxPoolOp
 from skdeep.ops.rows import LoadRows, StoreRows
 from skdeep.training import LBFGS, SGD, Adam
 
@@ -276,7 +292,7 @@ def depthwise(feed):
 @case
 def pooling(feed):
     """Windows that overlap and that do not, few channels and more; a NaN; a lower bound."""
-    few, more, outputs = feed.rng.normal(size=(2, 5, 6, 3)), feed.normal(1, 5, 6, 9), []
+    few, more, outputs = feed.rng.normal(size=(2, 4, 5, 2)), feed.normal(1, 4, 5, 9), []
     few[1, 2, 3, 1] = np.nan
     few = feed(few)
     for x in (few, more):
@@ -287,7 +303,7 @@ def pooling(feed):
                 y = ops.average_pool2d(x, size, stride, padding, count_include_pad=padded)
                 outputs += _gradients(feed, y, x)
     windows = ops.max_pool2d(more, 2).op.attributes
-    return outputs + _gradients(feed, MaxPool2D(more, **{**windows, "low": 0.5}).output, more)
+    return outputs + _gradients(feed, MaxPoolOp(more, **{**windows, "low": 0.5}).output, more)
 
 
 @case
@@ -301,7 +317,7 @@ def normalization(feed):
         op = BatchNormTrain(x, gamma, beta, eps=1e-3, low=low)
         outputs += [*op.outputs[1:3], *_gradients(feed, op.output, x, gamma, beta)]
         leaves = x, gamma, beta, mean, var
-        outputs += _gradients(feed, BatchNorm(*leaves, eps=1e-3, low=low).output, *leaves)
+        outputs += _gradients(feed, BatchNormOp(*leaves, eps=1e-3, low=low).output, *leaves)
     y = BatchNormTrain(x, gamma, beta, residual, eps=1e-3, low=0.0).output
     return outputs + _gradients(feed, y, x, gamma, beta, residual)
 
@@ -326,11 +342,13 @@ def layer_norm(feed):
 def attention(feed):
     """Few keys and more than a block has threads; more queries than a band has; side by side."""
     outputs = []
-    for n, t, s, heads, h in ((2, 3, 4, 2, 3), (1, 2, 37, 1, 18), (1, GRAD_BAND + 2, 3, 1, 2)):
+    for n, t, s, heads, h in ((2, 2, 3, 2, 3), (1, 2, 37, 1, 18)):
         leaves = feed.normal(n, t, heads * h), *(feed.normal(n, s, heads * h) for _ in range(2))
         outputs += _gradients(feed, ops.attention(*leaves, heads=heads), *leaves)
-    qkv = feed.normal(2, 4, 12)
-    return outputs + _gradients(feed, ops.self_attention(qkv, heads=2), qkv)
+    qkv, many = feed.normal(1, 3, 12), [feed.normal(1, GRAD_BAND + 2, 1) for _ in range(2)]
+    outputs += _gradients(feed, ops.self_attention(qkv, heads=2), qkv)
+    few = [feed.normal(1, 2, 1) for _ in range(2)]
+    return outputs + list(AttentionGrad(*many, *few, heads=1, scale=0.7).outputs[:3])
 
 
 @case
@@ -389,7 +407,7 @@ X = RNG.normal(size=(10, 8)).astype(np.float32)
 Y = RNG.integers(0, 3, 10)
 
 
-def trained(net, y, **fit):
+def trained(net, y, X=X, **fit):
     """The network trained on both devices: (on the CPU, on the simulated GPU)."""
     common = {"batch_size": 4, "max_epochs": 2, "random_state": 0, "n_threads": 1}
     nets = []
@@ -440,10 +458,50 @@ def test_lbfgs():
     assert_same(*trained(net, X[:, 0] * X[:, 1]), tolerance=1e-4)
 
 
+IMAGES = RNG.normal(size=(10, 6, 6, 1)).astype(np.float32)
+
+
+def test_convolutional_network():
+    layers = [
+        Conv2D(3, padding="same", use_bias=False),  # by Winograd's algorithm on the CPU
+        BatchNorm("relu"),
+        MaxPool2D(2),
+        Conv2D(4, 2, "relu"),
+        GlobalAveragePool2D(),
+    ]
+    cpu, gpu = trained(NeuralNetClassifier(layers, optimizer=SGD(0.05)), Y, IMAGES)
+    assert_same(cpu, gpu)
+    np.testing.assert_allclose(gpu.predict_proba(IMAGES), cpu.predict_proba(IMAGES), atol=1e-5)
+
+
+def test_transformer():
+    layers = [
+        Conv2D(4, 2, stride=2),
+        Conv2D(4, 3, "relu", padding="same", groups=4),
+        LocalResponseNorm(3, alpha=0.1),
+        TokenEmbedding(),
+        Residual([LayerNorm(), MultiHeadAttention(2)]),
+        SelectToken(),
+    ]
+    images = IMAGES[:4, :4, :4]
+    cpu, gpu = trained(NeuralNetClassifier(layers, optimizer=SGD(0.05)), Y[:4], images)
+    assert_same(cpu, gpu)
+    np.testing.assert_allclose(gpu.predict_proba(images), cpu.predict_proba(images), atol=1e-5)
+
+
+def test_features_of_pictures():
+    small = Preprocessing(resize=8, crop=8)
+    pictures = RNG.integers(0, 256, (2, 9, 9, 3), dtype=np.uint8)
+    features = ImageFeatures("formula", "stem", preprocessing=small, pool="flatten")
+    expected = features.fit_transform(pictures)
+    features.set_params(device="cuda")
+    np.testing.assert_allclose(features.fit_transform(pictures), expected, atol=1e-5)
+
+
 def test_a_network_without_twins_says_so():
-    net = NeuralNetClassifier([Conv2D(2, 2)], input_shape=(4, 2, 1), device="cuda")
-    with pytest.raises(ValueError, match=r"uses .*conv.* not run on CUDA yet.*device='cpu'"):
-        net.fit(X, Y)
+    net = NeuralNetClassifier([Conv2D(2, algorithm="winograd2")], device="cuda")
+    with pytest.raises(ValueError, match=r"uses .*winograd.* not run on CUDA yet.*device='cpu'"):
+        net.fit(IMAGES, Y)
 
 
 def test_non_finite_loss_ends_training():
