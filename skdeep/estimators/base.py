@@ -409,7 +409,7 @@ class BaseNeuralNet(
         return [ops.flatten(trace.activations[what])]
 
     def summary(self, n_samples=1):
-        """Layers, weights, memory and algorithms of the fitted network, as it runs for prediction.
+        """Layers, weights, memory and algorithms of the fitted network when the CPU predicts.
 
         Parameters
         ----------
