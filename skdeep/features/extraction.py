@@ -160,7 +160,7 @@ class Extractor:
         """
         n = len(pictures)
         data = Data(pictures.reshape(n, -1), self.network.input_shape)
-        block = block_rows(n, self._widest, n_threads)
+        block = block_rows(n, self._widest, device.workers(n_threads))
         key = (layers, pool, device.name, *options.values())
         with self._lock:
             # Concurrent callers build their own.
