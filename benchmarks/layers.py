@@ -243,7 +243,7 @@ def check(name, ours, weights, image, geometry):
         raise AssertionError(f"{name}: results differ by {error:.1e} of the largest")
 
 
-def layer_lines(context, what, image_shape, weight_shape, geometry, peak):
+def layer_lines(context, what, image_shape, weight_shape, geometry, peak, openvino=True):
     """Measure one layer: skdeep and each of its algorithms beside the peers and the peak."""
     import numpy as np
 
@@ -275,7 +275,8 @@ def layer_lines(context, what, image_shape, weight_shape, geometry, peak):
         size = y.size
     for name, calls in onednn_layer(weights, image, geometry, copies).items():
         contenders[name] = lambda calls=calls: microseconds(calls)
-    contenders["OpenVINO, its own count"] = openvino_layer(weights, image, geometry, copies)
+    if openvino:
+        contenders["OpenVINO, its own count"] = openvino_layer(weights, image, geometry, copies)
     contenders["peak"] = peak
     measured = common.alternate(context.wanted(contenders), context.repetitions)
     peaks = measured.pop("peak", None)
@@ -301,12 +302,17 @@ def layer_lines(context, what, image_shape, weight_shape, geometry, peak):
     return found
 
 
+def convolution_title(name, size, channels, filters, kernel, stride, batch):
+    """What a line says of a convolution."""
+    title = f"{name}: {kernel}x{kernel}, {channels} -> {filters} at {size}x{size}"
+    return title + (f", stride {stride}" if stride > 1 else "") + f", batch {batch}"
+
+
 def measure(context):
     peak, found = units(), []
     for name, size, c, f, k, stride, padding in CONVOLUTIONS[: QUICK if context.quick else None]:
         for batch in (1, 4):
-            what = f"{name}: {k}x{k}, {c} -> {f} at {size}x{size}"
-            what += (f", stride {stride}" if stride > 1 else "") + f", batch {batch}"
+            what = convolution_title(name, size, c, f, k, stride, batch)
             found += layer_lines(
                 context, what, (batch, size, size, c), (k, k, c, f), (stride, padding), peak
             )

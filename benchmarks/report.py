@@ -19,6 +19,7 @@ ORDER = [
     "image_features",
     "scaling",
     "layers",
+    "layers_avx2",
     "depthwise_pool",
     "maths",
     "preprocessing",

@@ -141,7 +141,21 @@ class Extractor:
             keep_recent(self._before, input_shape, part)
             return part, self._after
 
-    def run(self, pictures, layers, pool, *, device, n_threads, **options):
+    def prepare(self, n, layers, pool, **options):
+        """Read the weights and build the program for ``n`` pictures, unless that has been done.
+
+        :meth:`run` does so too; done before there are any pictures, it takes less memory at once.
+
+        Parameters
+        ----------
+        n : int
+        layers, pool, **options : as of :meth:`run`
+        """
+        blank = np.zeros((n, math.prod(self.network.input_shape)), np.float32)
+        data = Data(blank, self.network.input_shape)
+        self._keep(*self._predictor(data, layers, pool, **options))
+
+    def run(self, pictures, layers, pool, **options):
         """Features of prepared pictures.
 
         Parameters
@@ -150,9 +164,8 @@ class Extractor:
         layers : tuple of str
             The network's own names.
         pool : as of ImageFeatures
-        device : CPU or CUDA
-        n_threads : int
-        **options : memory, precision
+        **options : device, n_threads, memory, precision
+            A CPU or CUDA, an int, and what a :class:`Predictor` takes.
 
         Returns
         -------
@@ -160,28 +173,31 @@ class Extractor:
         """
         n = len(pictures)
         data = Data(pictures.reshape(n, -1), self.network.input_shape)
-        block = block_rows(n, self._widest, device.workers(n_threads))
+        key, predictor = self._predictor(data, layers, pool, **options)
+        results = predictor.run(data, options["n_threads"])
+        self._keep(key, predictor)
+        return results
+
+    def _predictor(self, data, layers, pool, *, device, n_threads, **options):
+        """A predictor that nobody else uses, and what it is kept under."""
+        block = block_rows(data.n, self._widest, device.workers(n_threads))
         key = (layers, pool, device.name, *options.values())
         with self._lock:
             # Concurrent callers build their own.
             predictor = self._predictors.get(key, {}).pop(block, None)
         if predictor is None:
             build = partial(_build, layers, pool, self._class_token())
+            weights = self._weights_on(device)
             predictor = Predictor(
-                self.network,
-                build,
-                data,
-                self._weights_on(device),
-                block,
-                n_threads=n_threads,
-                **options,
+                self.network, build, data, weights, block, n_threads=n_threads, **options
             )
-        results = predictor.run(data, n_threads)
+        return key, predictor
+
+    def _keep(self, key, predictor):
         with self._lock:
             blocks = self._predictors.pop(key, {})
-            keep_recent(blocks, block, predictor)
+            keep_recent(blocks, predictor.block, predictor)
             keep_recent(self._predictors, key, blocks, KEPT)
-        return results
 
     def summary(self, layers, pool, n_samples, **options):
         """A :class:`Summary` of what runs for some layers."""

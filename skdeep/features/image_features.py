@@ -92,8 +92,11 @@ class PretrainedMixin:
             Of the pictures whose rows are left as they were.
         """
         failed = {}
-        size = max(1, min(self.batch_size, len(pictures)))
+        n = len(pictures) if at is None else len(at)
+        size = max(1, min(self.batch_size, n))
         batches = stream(pictures, extractor.preprocessing, size, run["n_threads"], indices=at)
+        if n:
+            extractor.prepare(size, layers, pool, **run)
         with closing(batches):
             for rows, batch, errors in batches:
                 if errors and self.on_error == "raise":
