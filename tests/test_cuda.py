@@ -10,31 +10,34 @@ import numpy as np
 import pytest
 
 import skdeep
-import skdeep.ops
-from skdeep import NeuralNetClassifier
+from skdeep import NeuralNetClassifier, ops
+from skdeep.features import find_network
+from skdeep.graph.passes import fuse_concatenate, optimize, rewrite
+from skdeep.graph.program import compile_program
+from skdeep.graph.tensor import Tensor
 from skdeep.kernels import _numba_cuda
 from skdeep.kernels.compiler import KERNELS
+from skdeep.kernels.cpu import CPU
 from skdeep.kernels.cuda import CUDA, TWINS, Heap
+from skdeep.layers import Conv2D
+from skdeep.layers.network import Network
+from skdeep.training.data import Data
+from skdeep.training.inference import Predictor
+from skdeep.training.trainer import Trainer
 
 # Families whose kernels all run on CUDA, and those that do not yet.
 COMPLETE = {
-    "activation", "arithmetic", "dense", "elementwise", "optimizers", "panels", "random", "reduce",
-    "rows", "shape", "softmax",
+    "activation", "arithmetic", "attention", "conv", "dense", "depthwise", "elementwise",
+    "layer_norm", "local_response_norm", "normalization", "optimizers", "panels", "pool",
+    "pool_grad", "random", "reduce", "rows", "shape", "softmax",
 }  # fmt: skip
 CPU_ONLY = {
-    "attention",
     "bfloat16",
     "bfloat16_conv",
     "bfloat16_pool",
-    "conv",
-    "depthwise",
     "hog",
-    "layer_norm",
-    "local_response_norm",
-    "normalization",
     "patches",
     "pictures",
-    "pool",
     "resize",
     "sparse",
     "winograd",
@@ -132,6 +135,39 @@ def test_write_leaves_the_rest(device):
     device.write(memory, np.ones(2, np.float32))
     np.testing.assert_array_equal(device.download(memory), [1, 1, 0, 0, 0])
     device.write(memory, np.ones(0, np.float32))
+
+
+# ---- which kernels a network takes -------------------------------------------------------------
+
+
+def test_convolutions_are_direct(device, monkeypatch):
+    """Where the CPU takes Winograd's algorithm."""
+    monkeypatch.setattr(device, "run", lambda table, n_threads: None, raising=False)
+    network = Network([("conv", Conv2D(64, padding="same"))], (14, 14, 64))
+    network.probe()
+    data = Data(np.zeros((2, 14 * 14 * 64), np.float32), (14, 14, 64))
+    vectors = network.initialize(np.random.RandomState(0))
+    trainers = [
+        Trainer(network, lambda y, output: ops.sum(output, axis=(1, 2, 3)), data, vectors, where)
+        for where in (CPU(), device)
+    ]
+    on_cpu, on_cuda = (trainer.build(2).kernels for trainer in trainers)
+    assert "winograd" in {family(name) for name in on_cpu}
+    assert set(on_cuda) <= set(TWINS)
+    predictor = Predictor(network, lambda y, trace, _: [y], data, trainers[1].weights, 2)
+    assert "conv_rows" in predictor.program.kernels
+    assert set(predictor.program.kernels) <= set(TWINS)
+
+
+@pytest.mark.parametrize("name", ["caffenet", "googlenet", "mobilenet_v2", "resnet18", "vit_b_16"])
+def test_pretrained_networks_have_twins(name):
+    architecture = find_network(name)
+    network = architecture.network()
+    x = Tensor((2, *network.input_shape), role="data")
+    _, trace = network.trace(x, training=False, memory="low")
+    outputs = [trace.activations[layer] for _, layer in architecture.points]
+    outputs = rewrite(optimize(outputs, training=False), fuse_concatenate)
+    assert set(compile_program(outputs).kernels) <= set(TWINS)
 
 
 # ---- lanes -------------------------------------------------------------------------------------

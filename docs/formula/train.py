@@ -5,8 +5,8 @@
 goes on from the last checkpoint in FOLDER, if there is one, and writes ``formula.safetensors`` and
 ``log.csv`` there when it is done. Each step makes new pictures, takes two views of each (cropped,
 turned, recoloured, softened) and pulls the features of both together and those of other pictures
-apart. A second part goes on with a new learning rate, and changes colours less. With the same seed and the same number of steps a training that was stopped gives the same
-weights as one that was not.
+apart. A second part goes on with a new learning rate, and changes colours less. With the same seed
+and the same number of steps a training that was stopped gives the same weights as one that was not.
 """
 
 import argparse

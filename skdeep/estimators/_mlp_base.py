@@ -317,7 +317,7 @@ class BaseMLP(BaseEstimator, ABC):
         X, y, weight = valid
         data, network = Data(X, trainer.network.input_shape), trainer.network
         threads = self._threads()
-        block = self._block(data.n, threads)
+        block = self._block(data.n, trainer.device.workers(threads))
         predictor = Predictor(network, _output_alone, data, trainer.weights, block)
         outputs = predictor.bound(data, threads)
 
@@ -346,7 +346,7 @@ class BaseMLP(BaseEstimator, ABC):
         device = self._device()
         threads = self._threads()
         options = prediction_options()
-        block = self._block(data.n, threads)
+        block = self._block(data.n, device.workers(threads))
         key = (device.name, block, data.n_columns is None, self.activation, *options.values())
         known = self._predictors.pop(key, None)  # concurrent callers build their own
         network, predictor = known or self._predictor(data, device, block, options)

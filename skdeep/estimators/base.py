@@ -345,7 +345,7 @@ class BaseNeuralNet(
             lambda output, trace, y: [output, objective(y, output)],
             data,
             trainer.weights,
-            self._block(data.n, threads),
+            self._block(data.n, trainer.device.workers(threads)),
         )
 
         run = predictor.bound(data, threads)
@@ -384,7 +384,7 @@ class BaseNeuralNet(
         device = make_device(self.device or get_config()["device"])
         threads = self._threads()
         options = prediction_options()
-        block = self._block(data.n, threads)
+        block = self._block(data.n, device.workers(threads))
         key = (what, device.name, block, data.n_columns is None, *options.values())
         predictor = self._predictors.pop(key, None)  # concurrent callers build their own
         if predictor is None:
@@ -408,7 +408,7 @@ class BaseNeuralNet(
         return [ops.flatten(trace.activations[what])]
 
     def summary(self, n_samples=1):
-        """Layers, weights, memory and algorithms of the fitted network, as it runs for prediction.
+        """Layers, weights, memory and algorithms of the fitted network when the CPU predicts.
 
         Parameters
         ----------

@@ -180,7 +180,7 @@ class Extractor:
 
     def _predictor(self, data, layers, pool, *, device, n_threads, **options):
         """A predictor that nobody else uses, and what it is kept under."""
-        block = block_rows(data.n, self._widest, n_threads)
+        block = block_rows(data.n, self._widest, device.workers(n_threads))
         key = (layers, pool, device.name, *options.values())
         with self._lock:
             # Concurrent callers build their own.

@@ -9,10 +9,10 @@ group of samples in turn.
 
 from typing import NamedTuple
 
+from ..kernels.cpu import CPU
 from .op import OPS, topological
 from .passes import static_tensors
 
-CACHE = 2**20  # bytes of the second-level cache that is reckoned with
 # Operations each sample of whose result depends on that sample of the inputs alone.
 PER_SAMPLE = {
     "Absolute", "Attention", "AveragePool2D", "AveragePool2DBfloat16", "BatchMatMul", "BatchNorm",
@@ -44,7 +44,7 @@ class Stretch(NamedTuple):
     samples: int
 
 
-def order_batch(outputs, batch, cache=CACHE):
+def order_batch(outputs, batch, cache=CPU.cache):
     """Rewrite a graph over a batch so that each stretch runs for a good number of samples.
 
     Parameters
@@ -53,7 +53,7 @@ def order_batch(outputs, batch, cache=CACHE):
     batch : int
         Samples of the graph; the first axis of what is computed from data is a multiple of it.
     cache : int
-        Bytes.
+        Bytes of the second-level cache that is reckoned with.
 
     Returns
     -------

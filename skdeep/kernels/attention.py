@@ -14,8 +14,10 @@ scaled_dot_product_attention.
 """
 
 import numpy as np
+from numba import float32
 
 from .compiler import inline, kernel, shared
+from .cuda import THREADS, block_max, block_sum, cuda, cuda_twin
 from .gemm import FULL_MORE, TABLE_BYTES, column_tile, product_tile, put_row, tile_rows
 from .maths import exp
 from .panels import count_panels, count_vectors, panel_first, panel_lanes, transpose_panel
@@ -150,7 +152,7 @@ def attention(p, tile):
     """y[n, :, head] = softmax(scale q k^T) v. One tile per sample and head.
 
     p = [q, k, v, y, space, q offset, k offset, v offset, q row, k row, v row, y row, t, s, heads,
-    h, bytes of space, scale]; offsets and rows in bytes. ``space`` 0: the stack is enough.
+    h, bytes of space, scale, samples]; offsets and rows in bytes. ``space`` 0: the stack is enough.
     """
     t, s, heads, h, scale = p[12], p[13], p[14], p[15], load_f32(p[17])
     n, head = tile // heads, 4 * h * (tile % heads)
@@ -200,7 +202,8 @@ def attention_grad(p, tile):
     """dq, dk and dv of one head of one sample per tile.
 
     p = [dy, q, k, v, dq, dk, dv, space, offsets of q, k, v (dq, dk, dv have the same), rows of q,
-    k, v (and dq, dk, dv), row of dy, t, s, heads, h, bytes of space, scale], as for ``attention``.
+    k, v (and dq, dk, dv), row of dy, t, s, heads, h, bytes of space, scale, samples], as for
+    ``attention``.
     """
     t, s, heads, h, scale = p[15], p[16], p[17], p[18], load_f32(p[20])
     q_row, k_row, v_row, y_row = p[11], p[12], p[13], p[14]
@@ -229,3 +232,102 @@ def attention_grad(p, tile):
         multiply_transposed_head(table, strip, row, some_dy, y_row, rows, s, h, dv, v_row, fresh)
         multiply_transposed_head(table, second, row, some_q, q_row, rows, s, h, dk, k_row, fresh)
         multiply_head(table, second, row, rows, s, keys, h, dq + start * q_row, q_row, False)
+
+
+# ---- CUDA twins ----------------------------------------------------------------------------------
+
+
+def row_product(f, a, b, h):
+    """Product of two rows of h numbers."""
+    total = ZERO
+    for c in range(h):
+        total = fma(f[a + c], f[b + c], total)
+    return total
+
+
+@cuda_twin(attention, blocks=lambda p: p[18] * p[12] * p[14])
+def attention_twin(f, i, p):
+    """One block per query and head, as many keys at a time as there are threads.
+
+    What was summed about an earlier, smaller maximum is scaled to the new one.
+    """
+    some = cuda.shared.array(THREADS, float32)
+    t, s, heads, h, scale = p[12], p[13], p[14], p[15], f[p[17] // 4]
+    lane, head = cuda.threadIdx.x, cuda.blockIdx.x % heads * h
+    row, n = cuda.blockIdx.x // heads, cuda.blockIdx.x // heads // t
+    q, y = (p[0] + p[5] + row * p[8]) // 4 + head, (p[3] + row * p[11]) // 4 + head
+    k, v = (p[1] + p[6] + n * s * p[9]) // 4 + head, (p[2] + p[7] + n * s * p[10]) // 4 + head
+    m, total = LOWEST, ZERO
+    for start in range(0, s, THREADS):
+        score = LOWEST
+        if start + lane < s:
+            score = scale * row_product(f, q, k + (start + lane) * p[9] // 4, h)
+        largest = maximum(m, block_max(score))
+        e = exp(score - largest)
+        some[lane] = e
+        before = exp(m - largest)
+        total = total * before + block_sum(e)
+        for c in range(lane, h, THREADS):
+            value = f[y + c] * before if start > 0 else ZERO
+            for j in range(min(THREADS, s - start)):
+                value = fma(some[j], f[v + (start + j) * p[10] // 4 + c], value)
+            f[y + c] = value
+        m = largest
+    for c in range(lane, h, THREADS):
+        f[y + c] *= ONE / total
+
+
+def strip_gradients(f, strip, second, s, scale):
+    """A row of scores becomes P, and one of D becomes scale P (D - sum of D P)."""
+    m, total, mean = f[strip], ZERO, ZERO
+    for j in range(s):
+        m = maximum(m, f[strip + j])
+    for j in range(s):
+        f[strip + j] = exp(f[strip + j] - m)
+        total += f[strip + j]
+    for j in range(s):
+        f[strip + j] /= total
+        mean = fma(f[strip + j], f[second + j], mean)
+    for j in range(s):
+        f[second + j] = f[strip + j] * (f[second + j] - mean) * scale
+
+
+@cuda_twin(attention_grad, blocks=lambda p: p[21] * p[17])
+def attention_grad_twin(f, i, p):
+    """One block per head and sample, a band of queries at a time as above, strips in ``space``."""
+    t, s, heads, h, scale = p[15], p[16], p[17], p[18], f[p[20] // 4]
+    q_row, k_row, v_row, y_row = p[11] // 4, p[12] // 4, p[13] // 4, p[14] // 4
+    n, head, lane = cuda.blockIdx.x // heads, cuda.blockIdx.x % heads * h, cuda.threadIdx.x
+    of_q, of_k = p[8] // 4 + n * t * q_row + head, p[9] // 4 + n * s * k_row + head
+    of_v = p[10] // 4 + n * s * v_row + head
+    k, v, dk, dv = p[2] // 4 + of_k, p[3] // 4 + of_v, p[5] // 4 + of_k, p[6] // 4 + of_v
+    strip = (p[7] + cuda.blockIdx.x * p[19]) // 4
+    second = strip + GRAD_BAND * s
+    for start in range(0, t, GRAD_BAND):
+        rows = min(GRAD_BAND, t - start)
+        q, dq = p[1] // 4 + of_q + start * q_row, p[4] // 4 + of_q + start * q_row
+        dy = p[0] // 4 + (n * t + start) * y_row + head
+        for at in range(lane, rows * s, THREADS):
+            a, b = at // s, at % s
+            f[strip + at] = scale * row_product(f, q + a * q_row, k + b * k_row, h)
+            f[second + at] = row_product(f, dy + a * y_row, v + b * v_row, h)
+        cuda.syncthreads()
+        for a in range(lane, rows, THREADS):
+            strip_gradients(f, strip + a * s, second + a * s, s, scale)
+        cuda.syncthreads()
+        for at in range(lane, rows * h, THREADS):
+            a, c, total = at // h, at % h, ZERO
+            for b in range(s):
+                total = fma(f[second + a * s + b], f[k + b * k_row + c], total)
+            f[dq + a * q_row + c] = total
+        for at in range(lane, s * h, THREADS):
+            b, c = at // h, at % h
+            of_key, of_value = ZERO, ZERO
+            if start > 0:
+                of_key, of_value = f[dk + b * k_row + c], f[dv + b * v_row + c]
+            for a in range(rows):
+                of_key = fma(f[second + a * s + b], f[q + a * q_row + c], of_key)
+                of_value = fma(f[strip + a * s + b], f[dy + a * y_row + c], of_value)
+            f[dk + b * k_row + c] = of_key
+            f[dv + b * v_row + c] = of_value
+        cuda.syncthreads()

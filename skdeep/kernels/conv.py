@@ -16,9 +16,12 @@ order.
 
 import numpy as np
 
+from .activation import clip
 from .compiler import expand, inline, kernel, shared
+from .cuda import cuda, cuda_twin
 from .dense import INFINITY, distance
 from .gemm import ABSENT, LINE, TABLE_BYTES, column_tile, put_row, row_tile, tile_rows
+from .maths import fma
 from .panels import count_panels, count_vectors, panel_first, panel_lanes, transpose_panel
 from .simd import VECTOR_BYTES, WIDTH, fill, load, load_f32, scratch, store_n
 
@@ -353,3 +356,95 @@ def sum_groups(p, tile):
         for g in range(1, groups):
             total = total + load(partial + 4 * (g * size + k))
         store_n(out + 4 * k, total, stop - k)
+
+
+# ---- CUDA twins: one thread per number of the result ---------------------------------------------
+
+
+@cuda_twin(conv_rows, items=lambda p: p[8] * p[18] * p[23] * p[12] * p[13])
+def conv_rows_twin(f, i, p):
+    """Filters are neighbours; the panels of a group are a plain (taps, channels, filters) array."""
+    at, h, w, c, filters = cuda.grid(1), p[9], p[10], p[11], p[13]
+    column = at % (p[12] * filters)
+    pixel = at // (p[12] * filters)
+    if pixel < p[8] * p[18] * p[23]:
+        cg, group, k = c // p[12], column // filters, column % filters
+        a, b, n = pixel // p[23] % p[18], pixel % p[23], pixel // p[23] // p[18]
+        y, x = a * p[21] + p[20], b * p[26] + p[25]
+        u, u_end = taps_inside(y, p[22], p[19], h)
+        v_start, v_end = taps_inside(x, p[27], p[24], w)
+        weights = p[1] // 4 + (group * p[28] + p[29]) * cg * filters + k
+        source = p[0] // 4 + group * cg
+        to = p[14] + n * p[15] + a * p[16] + b * p[17] + 4 * column
+        total = ZERO
+        if p[2] != 0:
+            total = f[p[2] // 4 + column]
+        if p[4] != 0:
+            total += f[(p[4] + to) // 4]
+        for r in range(u, u_end):
+            for s in range(v_start, v_end):
+                image = source + ((n * h + y + r * p[22]) * w + x + s * p[27]) * c
+                tap = weights + (r * p[24] + s) * cg * filters
+                for t in range(cg):
+                    total = fma(f[image + t], f[tap + t * filters], total)
+        total = clip(total, f[p[6] // 4], f[p[7] // 4])
+        if p[5] != 0 and f[(p[5] + to) // 4] <= ZERO:
+            total = ZERO
+        f[(p[3] + to) // 4] = total
+
+
+@cuda_twin(conv_pack_transposed, items=lambda p: p[4] * p[5])
+def conv_pack_transposed_twin(f, i, p):
+    """All taps of one channel and one filter: (taps, filters, channels) for each group."""
+    at, kh, kw, cg, filters = cuda.grid(1), p[2], p[3], p[4], p[5]
+    if at < cg * filters:
+        fg = filters // p[6]
+        group, k, c = at // cg // fg, at // cg % fg, at % cg
+        w, out = p[0] // 4 + c * filters + group * fg + k, p[1] // 4 + group * kh * kw * fg * cg
+        out += k * cg + c
+        for rh in range(p[7]):
+            taps_h, _, _, _, last_h, skip_h = tap_axis(rh, kh, p[7], p[9], p[11], True)
+            for rw in range(p[8]):
+                taps_w, _, _, _, last_w, skip_w = tap_axis(rw, kw, p[8], p[10], p[12], True)
+                for u in range(taps_h):
+                    for v in range(taps_w):
+                        tap = (last_h - u * skip_h) * kw + last_w - v * skip_w
+                        f[out] = f[w + tap * cg * filters]
+                        out += fg * cg
+
+
+@cuda_twin(conv_weights, items=lambda p: -(-p[3] // p[19]) * p[11] * p[12] * p[6] // p[10] * p[9])
+def conv_weights_twin(f, i, p):
+    """Sums over the images of a part, row by row."""
+    at, h, w, c, oh, ow, filters = cuda.grid(1), p[4], p[5], p[6], p[7], p[8], p[9]
+    cg, size = c // p[10], p[11] * p[12] * c // p[10] * filters
+    start = at // size * p[19]
+    if start < p[3]:
+        k, t = at % filters, at // filters % cg
+        u, v = at // filters // cg // p[12] % p[11], at // filters // cg % p[12]
+        x = p[0] // 4 + k // (filters // p[10]) * cg + t
+        total = ZERO
+        for n in range(start, min(p[3], start + p[19])):
+            for a in range(oh):
+                y = a * p[13] + u * p[15] - p[17]
+                if y < 0 or y >= h:
+                    continue
+                row = ZERO
+                for b in range(ow):
+                    j = b * p[14] + v * p[16] - p[18]
+                    if 0 <= j < w:
+                        dy = f[p[1] // 4 + ((n * oh + a) * ow + b) * filters + k]
+                        row = fma(f[x + ((n * h + y) * w + j) * c], dy, row)
+                total += row
+        f[p[2] // 4 + at] = total
+
+
+@cuda_twin(sum_groups, items=lambda p: p[3])
+def sum_groups_twin(f, i, p):
+    """In order, too."""
+    at = cuda.grid(1)
+    if at < p[3]:
+        total = ZERO
+        for g in range(p[2]):
+            total += f[p[0] // 4 + g * p[3] + at]
+        f[p[1] // 4 + at] = total

@@ -1,7 +1,7 @@
 """The CPU as a device: memory, kernel addresses, and runs that respect every thread pool.
 
-A device object offers ``workers, empty, zeros, upload, write, download, address, handles, run,
-run_steps, run_blocks``;
+A device object offers ``name, winograd, cache, workers, empty, zeros, upload, write, download,
+address, handles, run, run_steps, run_blocks``;
 the CUDA device of :mod:`skdeep.kernels.cuda` offers the same.
 """
 
@@ -36,6 +36,8 @@ class CPU:
     """Runs programs on the host."""
 
     name = "cpu"
+    winograd = True  # whether convolutions may take Winograd's algorithms
+    cache = 2**20  # bytes that the order over the batch reckons with
 
     def workers(self, n_threads):
         """Programs that run side by side when ``n_threads`` are asked for."""

@@ -230,6 +230,8 @@ class CUDA:
     """
 
     name = "cuda"
+    winograd = False  # which have no twins
+    cache = 2**62  # all samples together: many short launches cost more than they save
 
     def __init__(self):
         from . import _numba_cuda

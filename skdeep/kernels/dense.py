@@ -192,7 +192,7 @@ def dense_rows_twin(f, i, p):
     across = (width + EDGE - 1) // EDGE
     u, v = cuda.threadIdx.x // EDGE, cuda.threadIdx.x % EDGE
     row, column = cuda.blockIdx.x // across * EDGE + u, cuda.blockIdx.x % across * EDGE + v
-    at = row * width + column
+    at = row * p[13] + column
     inside = row < n and column < width
     total = ZERO
     if inside and p[2] != 0:

@@ -25,8 +25,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .activation import clip
 from .compiler import SharedFunction, expand, inline, kernel, shared
-from .conv import axis, region_end, taps_inside
+from .conv import axis, region_end, tap_axis, taps_inside
+from .cuda import cuda, cuda_twin
 from .gemm import ABSENT
 from .simd import (
     F32,
@@ -588,3 +590,61 @@ def depthwise_weights(p, tile):
                                             dy + pixel * j + 4 * k, pixel, count)  # fmt: skip
                         address, lanes = dw_at + pixel * v + 4 * k, min(c - k, WIDTH)
                         store_n(address, load_n(address, lanes) + total, lanes)
+
+
+# ---- CUDA twins: one thread per number of the result ---------------------------------------------
+
+
+@cuda_twin(depthwise_rows, items=lambda p: p[7] * p[11] * p[12] * p[10])
+def depthwise_rows_twin(f, i, p):
+    """Taps in the order of the convolution, in reverse for the gradient."""
+    at, h, w, c, oh, ow, kw = cuda.grid(1), p[8], p[9], p[10], p[11], p[12], p[14]
+    if at < p[7] * oh * ow * c:
+        k, b, a, n = at % c, at // c % ow, at // c // ow % oh, at // c // ow // oh
+        transposed = p[21] != 0
+        down, across = (p[15], p[16]) if transposed else (1, 1)  # phases
+        taps_h, origin_h, move_h, step_h, last_h, skip_h = tap_axis(
+            a % down, p[13], p[15], p[17], p[19], transposed
+        )
+        taps_w, origin_w, move_w, step_w, last_w, skip_w = tap_axis(
+            b % across, kw, p[16], p[18], p[20], transposed
+        )
+        y, x = a // down * move_h + origin_h, b // across * move_w + origin_w
+        u, u_end = taps_inside(y, step_h, taps_h, h)
+        v_start, v_end = taps_inside(x, step_w, taps_w, w)
+        total = ZERO
+        if p[2] != 0:
+            total = f[p[2] // 4 + k]
+        for r in range(u, u_end):
+            image = p[0] // 4 + (n * h + y + r * step_h) * w * c + k
+            taps = p[1] // 4 + (last_h - r * skip_h) * kw * c + k
+            for s in range(v_start, v_end):
+                total = fma(f[image + (x + s * step_w) * c], f[taps + (last_w - s * skip_w) * c],
+                            total)  # fmt: skip
+        total = clip(total, f[p[5] // 4], f[p[6] // 4])
+        if p[4] != 0 and f[p[4] // 4 + at] <= ZERO:
+            total = ZERO
+        f[p[3] // 4 + at] = total
+
+
+@cuda_twin(depthwise_weights, items=lambda p: -(-p[3] // p[17]) * p[9] * p[10] * p[6])
+def depthwise_weights_twin(f, i, p):
+    """Sums over the images of a group, row by row."""
+    at, h, w, c, oh, ow, kh, kw = cuda.grid(1), p[4], p[5], p[6], p[7], p[8], p[9], p[10]
+    start = at // (kh * kw * c) * p[17]
+    if start < p[3]:
+        k, u, v = at % c, at // c // kw % kh, at // c % kw
+        total = ZERO
+        for n in range(start, min(p[3], start + p[17])):
+            for a in range(oh):
+                y = a * p[11] + u * p[13] - p[15]
+                first, end = outputs_inside(v * p[14] - p[16], ow, w, p[12])
+                if y < 0 or y >= h:
+                    continue
+                x = p[0] // 4 + ((n * h + y) * w + v * p[14] - p[16]) * c + k
+                dy = p[1] // 4 + (n * oh + a) * ow * c + k
+                row = ZERO
+                for b in range(first, end):
+                    row = fma(f[x + b * p[12] * c], f[dy + b * c], row)
+                total += row
+        f[p[2] // 4 + at] = total

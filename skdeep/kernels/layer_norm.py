@@ -12,6 +12,8 @@ A row stays in L1 between its passes, so memory is read once and written once.
 import numpy as np
 
 from .compiler import inline, kernel
+from .cuda import THREADS, block_sum, cuda, cuda_twin
+from .maths import sqrt
 from .simd import (
     WIDTH,
     fill,
@@ -126,3 +128,54 @@ def layer_norm_grad(p, tile):
             i = 4 * whole
             z = (load(x + i) - m) * r
             store_n(dx + i, (load(dy + i) * load(gamma + i) - mean_g - z * mean_gz) * r, k - whole)
+
+
+# ---- CUDA twins ----------------------------------------------------------------------------------
+
+
+@cuda_twin(layer_norm, blocks=lambda p: p[5])
+def layer_norm_twin(f, i, p):
+    """One block per row."""
+    row, k, total = cuda.blockIdx.x, p[6], ZERO
+    y, x, size = p[0] // 4 + row * k, p[2] // 4 + row * k, np.float32(k)
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        total += f[x + c]
+    m, squares = block_sum(total) / size, ZERO
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        squares = fma(f[x + c] - m, f[x + c] - m, squares)
+    r = ONE / sqrt(block_sum(squares) / size + f[p[8] // 4])
+    if cuda.threadIdx.x == 0:
+        f[p[1] // 4 + 2 * row] = m
+        f[p[1] // 4 + 2 * row + 1] = r
+    for c in range(cuda.threadIdx.x, k, THREADS):
+        f[y + c] = fma((f[x + c] - m) * r, f[p[3] // 4 + c], f[p[4] // 4 + c])
+
+
+@cuda_twin(layer_norm_grad, blocks=lambda p: p[6] + -(-p[6] // p[8]))
+def layer_norm_grad_twin(f, i, p):
+    """One block per row of dx, then one for the sums of each tile."""
+    n, k, gamma, size = p[6], p[7], p[5] // 4, np.float32(p[7])
+    dx, dy, x, moments = p[0] // 4, p[2] // 4, p[3] // 4, p[4] // 4
+    if cuda.blockIdx.x < n:
+        at = cuda.blockIdx.x * k
+        m, r = f[moments + 2 * cuda.blockIdx.x], f[moments + 2 * cuda.blockIdx.x + 1]
+        of_g, of_gz = ZERO, ZERO
+        for c in range(cuda.threadIdx.x, k, THREADS):
+            g = f[dy + at + c] * f[gamma + c]
+            of_g += g
+            of_gz = fma(g, (f[x + at + c] - m) * r, of_gz)
+        of_g, of_gz = block_sum(of_g) / size, block_sum(of_gz) / size
+        for c in range(cuda.threadIdx.x, k, THREADS):
+            z = (f[x + at + c] - m) * r
+            f[dx + at + c] = (f[dy + at + c] * f[gamma + c] - of_g - z * of_gz) * r
+    else:
+        tile = cuda.blockIdx.x - n
+        out = p[1] // 4 + 2 * tile * k
+        for c in range(cuda.threadIdx.x, k, THREADS):
+            scale, shift = ZERO, ZERO
+            for row in range(tile * p[8], min(n, (tile + 1) * p[8])):
+                m, r, d = f[moments + 2 * row], f[moments + 2 * row + 1], f[dy + row * k + c]
+                scale = fma(d, (f[x + row * k + c] - m) * r, scale)
+                shift += d
+            f[out + c] = scale
+            f[out + k + c] = shift

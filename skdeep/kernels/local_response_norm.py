@@ -14,6 +14,7 @@ no carry from one channel to the next.
 import numpy as np
 
 from .compiler import inline, kernel
+from .cuda import cuda, cuda_twin
 from .maths import exp, log
 from .simd import WIDTH, fill, fma, load, load_between, load_f32, sqrt, store, store_n
 
@@ -99,3 +100,41 @@ def local_response_norm_grad(p, tile):
         for i in range(0, c, WIDTH):
             back = load(x + 4 * i) * _sum(ratios, i, c, after, size)
             store_n(dx + 4 * i, load(dx + 4 * i) - back * (a * beta + a * beta), min(WIDTH, c - i))
+
+
+# ---- CUDA twins: one thread per element ----------------------------------------------------------
+
+
+def spread(f, x, i, c, before, size, a, k):
+    """k + a sum of x^2 over the neighbours of channel i of the row from f[x] on."""
+    total = ZERO
+    for j in range(max(0, i - before), min(c, i - before + size)):
+        total = fma(f[x + j], f[x + j], total)
+    return fma(total, a, k)
+
+
+@cuda_twin(local_response_norm, items=lambda p: p[2] * p[3])
+def local_response_norm_twin(f, i, p):
+    """Sums as above."""
+    at, c = cuda.grid(1), p[3]
+    if at < p[2] * c:
+        x = p[1] // 4 + at // c * c
+        s = spread(f, x, at % c, c, p[4], p[5], f[p[7] // 4], f[p[8] // 4])
+        f[p[0] // 4 + at] = f[x + at % c] * _power(s, f[p[9] // 4])
+
+
+@cuda_twin(local_response_norm_grad, items=lambda p: p[4] * p[5])
+def local_response_norm_grad_twin(f, i, p):
+    """The ratios are computed anew for every channel whose neighbour this is."""
+    at, c, before, size = cuda.grid(1), p[5], p[6], p[7]
+    if at < p[4] * c:
+        a, k, beta, here = f[p[9] // 4], f[p[10] // 4], f[p[11] // 4], at % c
+        dy, x = p[2] // 4 + at // c * c, p[3] // 4 + at // c * c
+        ratios, own = ZERO, ZERO
+        for j in range(max(0, here + before - size + 1), min(c, here + before + 1)):
+            s = spread(f, x, j, c, before, size, a, k)
+            scaled = f[dy + j] * _power(s, beta)
+            ratios += scaled * f[x + j] / s
+            if j == here:
+                own = scaled
+        f[p[0] // 4 + at] = own - f[x + here] * ratios * (a * beta + a * beta)

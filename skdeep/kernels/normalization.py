@@ -25,7 +25,8 @@ does not spoil it.
 import numpy as np
 
 from .compiler import inline, kernel
-from .maths import cpu
+from .cuda import cuda, cuda_twin
+from .maths import cpu, fma
 from .simd import (
     WIDTH,
     broadcast,
@@ -452,3 +453,155 @@ def moving_average(p, tile):
         value = keep * load(p[0] + 4 * i) + gain * load(p[1] + 4 * i)
         store_n(p[0] + 4 * i, value, min(WIDTH, p[4] - i))
     store_f32(p[5], ONE)
+
+
+# ---- CUDA twins ----------------------------------------------------------------------------------
+
+
+def typical_number(f, x, step, first, last):
+    """Median of the first, the middle and the last of some numbers."""
+    a, b, c = f[x + first * step], f[x + (first + last) // 2 * step], f[x + last * step]
+    return maximum(minimum(a, b), minimum(maximum(a, b), c))
+
+
+@cuda_twin(batch_moments, items=lambda p: -(-p[2] // p[4]) * p[3])
+def batch_moments_twin(f, i, p):
+    """One thread per tile and column, which reads the column twice."""
+    at, width = cuda.grid(1), p[3]
+    start = at // width * p[4]
+    if start < p[2]:
+        x, stop = p[0] // 4 + at % width, min(p[2], start + p[4])
+        center = typical_number(f, x, width, 0, p[2] - 1)
+        total, squares = ZERO, ZERO
+        for r in range(start, stop):
+            total += f[x + r * width] - center
+        mean = total / np.float32(stop - start)
+        for r in range(start, stop):
+            v = f[x + r * width] - center - mean
+            squares = fma(v, v, squares)
+        out = p[1] // 4 + at // width * 2 * width + at % width
+        f[out] = mean
+        f[out + width] = squares
+
+
+def put_coefficients(f, place, c, fold, mean, scale, beta):
+    """Write those of one channel to all its columns."""
+    for g in range(fold):
+        f[place + g * c] = mean
+        f[place + (fold + g) * c] = scale
+        f[place + (2 * fold + g) * c] = beta
+
+
+@cuda_twin(batch_moments_end, items=lambda p: p[8])
+def batch_moments_end_twin(f, i, p):
+    """One thread per channel."""
+    k, rows, c, fold, block = cuda.grid(1), p[7], p[8], p[9], p[10]
+    if k < c:
+        width = fold * c
+        x = p[1] // 4 + k
+        center = typical_number(f, x, width, 0, rows - 1)
+        mean, squares, before = ZERO, ZERO, ZERO
+        for g in range(fold):
+            shift = typical_number(f, x + g * c, width, 0, rows - 1) - center
+            partial = p[0] // 4 + g * c + k
+            for start in range(0, rows, block):
+                n = np.float32(min(block, rows - start))
+                mean, squares = combine(mean, squares, f[partial] + shift, f[partial + width],
+                                        before, n / (before + n))  # fmt: skip
+                before += n
+                partial += 2 * width
+        mean = center + mean
+        var = squares / before
+        f[p[4] // 4 + k] = mean
+        f[p[5] // 4 + k] = var
+        scale = f[p[2] // 4 + k] / sqrt(var + f[p[11] // 4])
+        put_coefficients(f, p[6] // 4 + k, c, fold, mean, scale, f[p[3] // 4 + k])
+
+
+@cuda_twin(fixed_coefficients, items=lambda p: p[5])
+def fixed_coefficients_twin(f, i, p):
+    """One thread per channel."""
+    k = cuda.grid(1)
+    if k < p[5]:
+        scale = f[p[0] // 4 + k] / sqrt(f[p[3] // 4 + k] + f[p[7] // 4])
+        put_coefficients(f, p[4] // 4 + k, p[5], p[6], f[p[2] // 4 + k], scale, f[p[1] // 4 + k])
+
+
+@cuda_twin(normalize, items=lambda p: p[5] * p[6])
+def normalize_twin(f, i, p):
+    """One thread per element."""
+    at, width = cuda.grid(1), p[6]
+    if at < p[5] * width:
+        a = p[2] // 4 + at % width
+        y = normalized(f[p[0] // 4 + at], f[a], f[a + width], f[a + 2 * width])
+        if p[3] != 0:
+            y += f[p[3] // 4 + at]
+        f[p[1] // 4 + at] = clamped(y, f[p[4] // 4])
+
+
+@cuda_twin(normalize_grad_sums, items=lambda p: -(-p[5] // p[7]) * p[6])
+def normalize_grad_sums_twin(f, i, p):
+    """One thread per tile and column."""
+    at, width = cuda.grid(1), p[6]
+    start = at // width * p[7]
+    if start < p[5]:
+        k, a = at % width, p[2] // 4 + at % width
+        mean, scale, beta, low = f[a], f[a + width], f[a + 2 * width], f[p[3] // 4]
+        s, q = ZERO, ZERO
+        for r in range(start, min(p[5], start + p[7])):
+            x = f[p[0] // 4 + r * width + k]
+            dy = opened(f[p[1] // 4 + r * width + k], normalized(x, mean, scale, beta), low)
+            s += dy
+            q = fma(dy, x - mean, q)
+        out = p[4] // 4 + at // width * 2 * width + k
+        f[out] = s
+        f[out + width] = q
+
+
+@cuda_twin(normalize_grad_end, items=lambda p: p[9])
+def normalize_grad_end_twin(f, i, p):
+    """One thread per channel."""
+    k, tiles, c, fold = cuda.grid(1), p[8], p[9], p[10]
+    if k < c:
+        width = fold * c
+        share = ONE / np.float32(p[11]) if p[13] != 0 else ZERO
+        s, q = ZERO, ZERO
+        for g in range(fold):
+            for t in range(tiles):
+                partial = p[0] // 4 + t * 2 * width + g * c + k
+                s += f[partial]
+                q += f[partial + width]
+        inverse = ONE / sqrt(f[p[2] // 4 + k] + f[p[12] // 4])
+        scale = f[p[1] // 4 + width + k]
+        dgamma = q * inverse
+        dmean, twice_dvar = -scale * s, -scale * inverse * dgamma
+        f[p[3] // 4 + k] = dgamma
+        f[p[4] // 4 + k] = s
+        f[p[5] // 4 + k] = dmean
+        f[p[6] // 4 + k] = twice_dvar * np.float32(0.5)
+        for g in range(fold):
+            out = p[7] // 4 + g * c + k
+            f[out] = twice_dvar * share
+            f[out + width] = dmean * share
+
+
+@cuda_twin(normalize_grad, items=lambda p: p[6] * p[7])
+def normalize_grad_twin(f, i, p):
+    """One thread per element."""
+    at, width = cuda.grid(1), p[7]
+    if at < p[6] * width:
+        a, e, x = p[3] // 4 + at % width, p[4] // 4 + at % width, f[p[0] // 4 + at]
+        mean, scale = f[a], f[a + width]
+        y = normalized(x, mean, scale, f[a + 2 * width])
+        dy = opened(f[p[1] // 4 + at], y, f[p[5] // 4])
+        f[p[2] // 4 + at] = denormalized(dy, x, mean, scale, f[e], f[e + width])
+
+
+@cuda_twin(moving_average, items=lambda p: max(p[4], 1))
+def moving_average_twin(f, i, p):
+    """One thread per element; the first one says "done"."""
+    at = cuda.grid(1)
+    if at < p[4]:
+        f[p[0] // 4 + at] = f[p[2] // 4] * f[p[0] // 4 + at] + f[p[3] // 4] * f[p[1] // 4 + at]
+    if at == 0:
+        f[p[5] // 4] = ONE

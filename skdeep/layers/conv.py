@@ -45,7 +45,7 @@ class Conv2D(Layer):
         ``groups=c`` the convolution is depthwise.
     algorithm : {"auto", "direct", "winograd2", "winograd4"}, default="auto"
         How it is computed, see :func:`skdeep.ops.conv2d`. "auto" takes what is fastest for the
-        shapes; the ``summary()`` of a fitted estimator names it.
+        shapes; the ``summary()`` of a fitted estimator names it. On CUDA it is "direct".
     use_bias : bool, default=True
     weight_init, bias_init : str, float or Initializer
         As for :class:`Dense`.

@@ -153,7 +153,7 @@ class Attention(_Heads):
         h = self.head(self.inputs)
         size = forward_space(s, h)
         operands = [q, k, v, y, space if size > SPACE else 0, *offsets, *steps, 4 * width, t, s]
-        operands += [self.heads, h, size, self.scale]
+        operands += [self.heads, h, size, self.scale, n]
         return [Row("attention", operands, n * self.heads, self.work(self.inputs, 2))]
 
 
@@ -175,5 +175,5 @@ class AttentionGrad(_Heads):
         h = self.head(sources)
         times = 3 // len(sources)
         operands = [dy, *sources * times, *gradients * times, space, *offsets, *steps, 4 * width]
-        operands += [t, s, self.heads, h, gradient_space(s, h), self.scale]
+        operands += [t, s, self.heads, h, gradient_space(s, h), self.scale, n]
         return [Row("attention_grad", operands, n * self.heads, self.work(sources, 5))]

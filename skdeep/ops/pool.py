@@ -5,7 +5,8 @@ from operator import index
 
 from ..graph.op import Op, Row, register
 from ..graph.tensor import Tensor
-from ..kernels.pool import FEW, TILE
+from ..kernels.pool import TILE
+from ..kernels.pool_grad import FEW
 from .shape import reshape
 
 __all__ = ["average_pool2d", "global_average_pool2d", "global_max_pool2d", "max_pool2d"]

@@ -84,6 +84,7 @@ class Predictor:
         self.network = network
         registers = Tensor((16,), "int32", role="registers")
         x, y = data.consecutive(block, registers)
+        memory = memory if self.device.winograd else "low"
         output, trace = network.trace(x, training=False, memory=memory)
         wanted = build(output, trace, y)
         self.shapes = [t.shape[1:] for t in wanted]
@@ -91,7 +92,7 @@ class Predictor:
         if precision == "bfloat16":
             wanted = to_bfloat16(wanted)
         wanted, self.places, static_size = split_static(wanted)
-        wanted, self.stretches = order_batch(wanted, block)
+        wanted, self.stretches = order_batch(wanted, block, self.device.cache)
         wanted = rewrite(wanted, fuse_concatenate)
         self.static = weights.derive(self.places, static_size, n_threads)
         stores = [

@@ -59,7 +59,8 @@ class Trainer:
         """Program of one step on a batch of ``n`` rows."""
         index = Tensor((n,), "int32", role="index")
         x, y, weight = self.data.chosen(index)
-        output, trace = self.network.trace(x, training=True)
+        memory = "fast" if self.device.winograd else "low"
+        output, trace = self.network.trace(x, training=True, memory=memory)
         loss = self.objective(y, output)
         share = ops.full((n,), 1.0 / n) if weight is None else NormalizeWeights(weight).output
         self.momentum = max((t.op.momentum for t in trace.updates), default=0.0)

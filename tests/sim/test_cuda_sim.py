@@ -8,17 +8,40 @@ import pytest
 from numba import config
 
 from skdeep import NeuralNetClassifier, NeuralNetRegressor, ops
+from skdeep.features import ImageFeatures, Preprocessing
 from skdeep.graph.differentiate import gradients
+from skdeep.graph.passes import fuse_concatenate, rewrite
 from skdeep.graph.program import compile_program, evaluate
 from skdeep.graph.tensor import Tensor
 from skdeep.kernels import activation, arithmetic, elementwise
 from skdeep.kernels.arithmetic import BROADCASTS
+from skdeep.kernels.attention import GRAD_BAND
 from skdeep.kernels.cuda import CUDA, TWINS
-from skdeep.layers import Conv2D, Dense, Dropout
+from skdeep.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    GlobalAveragePool2D,
+    LayerNorm,
+    LocalResponseNorm,
+    MaxPool2D,
+    MultiHeadAttention,
+    Residual,
+    SelectToken,
+    TokenEmbedding,
+)
 from skdeep.ops.arithmetic import Binary
+from skdeep.ops.attention import AttentionGrad
+from skdeep.ops.conv import Conv2D as Conv2DOp
+from skdeep.ops.conv import Conv2DGradX, PackConv, PackConvT
 from skdeep.ops.dense import Dense as DenseOp
 from skdeep.ops.dense import DenseGradX, PackDense, PackDenseT
+from skdeep.ops.depthwise import DepthwiseGradX
 from skdeep.ops.elementwise import Map
+from skdeep.ops.normalization import BatchNorm as BatchNormOp
+from skdeep.ops.normalization import BatchNormTrain
+from skdeep.ops.normalization import _cut as cuts
 from skdeep.ops.optimizers import (
     AdamUpdate,
     ClipScale,
@@ -28,6 +51,7 @@ from skdeep.ops.optimizers import (
     Penalty,
     RMSpropUpdate,
 )
+from skdeep.ops.pool import MaxPool2D as MaxPoolOp
 from skdeep.ops.rows import LoadRows, StoreRows
 from skdeep.training import LBFGS, SGD, Adam
 
@@ -224,11 +248,139 @@ def dropout(feed):
     return [ops.dropout(x, 0.4, registers, 3)]
 
 
+GEOMETRIES = [
+    {"padding": 1},
+    {"stride": 2, "padding": ((1, 0), (2, 1))},
+    {"stride": (1, 3), "dilation": (2, 1)},
+]
+
+
+@case
+def conv(feed):
+    """Strides, paddings, dilations and groups, everything fused, parts of a wider tensor."""
+    x, b, outputs = feed.normal(2, 5, 6, 4), feed.normal(6), []
+    for kernel, geometry in zip(((3, 2), (3, 3), (2, 2)), GEOMETRIES):
+        for groups in (1, 2):
+            w = feed.normal(*kernel, 4 // groups, 6)
+            y = ops.conv2d(x, w, b, groups=groups, algorithm="direct", **geometry)
+            outputs += _gradients(feed, y, x, w, b)
+    w, residual = feed.normal(3, 3, 4, 6), feed.normal(2, 3, 4, 6)
+    geometry = Conv2DOp(x, w, None, stride=(1, 1), padding=((0, 0),) * 2, dilation=(1, 1),
+                        groups=1).geometry  # fmt: skip
+    packed, turned = PackConv(w, groups=1).output, PackConvT(w, **geometry).output
+    outputs += [
+        Conv2DOp(x, w, packed, b, residual, low=-1.0, high=1.0, **geometry).output,
+        Conv2DGradX(residual, w, turned, x, shape=x.shape, **geometry).output,
+    ]
+    branches = [ops.conv2d(x, feed.normal(k, k, 4, 3), padding=k // 2, algorithm="direct")
+                for k in (1, 3)]  # fmt: skip
+    return outputs + rewrite([ops.concatenate(branches)], fuse_concatenate)
+
+
+@case
+def depthwise(feed):
+    """The same without groups; closed by a mask."""
+    x, b, outputs = feed.normal(2, 4, 5, 3), feed.normal(3), []
+    for kernel, geometry in zip(((3, 2), (3, 3), (2, 2)), GEOMETRIES):
+        w = feed.normal(*kernel, 1, 3)
+        outputs += _gradients(feed, ops.conv2d(x, w, b, groups=3, **geometry), x, w, b)
+    w, dy = feed.normal(2, 2, 1, 3), feed.normal(2, 3, 4, 3)
+    geometry = ops.conv2d(x, w, groups=3).op.geometry
+    return [*outputs, DepthwiseGradX(dy, w, x, shape=x.shape, **geometry).output]
+
+
+@case
+def pooling(feed):
+    """Windows that overlap or not, few channels and more; equals, a NaN, -inf; a lower bound."""
+    few, more, outputs = feed.rng.normal(size=(2, 4, 5, 2)), feed.normal(1, 4, 5, 9), []
+    few = np.rint(few)
+    few[1, 2, 3, 1], few[0, ..., 0] = np.nan, -np.inf
+    few = feed(few)
+    for x in (few, more):
+        for size, stride, padding in ((3, 2, 1), ((2, 3), None, ((0, 1), (1, 0))), (2, 3, 0)):
+            y = ops.max_pool2d(x, size, stride, padding, ceil_mode=True)
+            outputs += _gradients(feed, y, x)
+            for padded in (False, True):
+                y = ops.average_pool2d(x, size, stride, padding, count_include_pad=padded)
+                outputs += _gradients(feed, y, x)
+    windows = ops.max_pool2d(more, 2).op.attributes
+    return outputs + _gradients(feed, MaxPoolOp(more, **{**windows, "low": 0.5}).output, more)
+
+
+@case
+def normalization(feed):
+    """Statistics of the batch and given ones; a residual, a lower bound."""
+    x, residual, outputs = feed.normal(130, 3), feed.normal(130, 3), []
+    x = feed(feed.values[x] + 100 * feed.rng.normal(size=3))
+    gamma, beta, mean = (feed.normal(3) for _ in range(3))
+    var = feed(np.abs(feed.rng.normal(size=3)))
+    for low in (-np.inf, 0.0):
+        op = BatchNormTrain(x, gamma, beta, eps=1e-3, low=low)
+        outputs += [*op.outputs[1:3], *_gradients(feed, op.output, x, gamma, beta)]
+        leaves = x, gamma, beta, mean, var
+        outputs += _gradients(feed, BatchNormOp(*leaves, eps=1e-3, low=low).output, *leaves)
+    y = BatchNormTrain(x, gamma, beta, residual, eps=1e-3, low=0.0).output
+    return outputs + _gradients(feed, y, x, gamma, beta, residual)
+
+
+@case
+def averages(feed):
+    """Running statistics."""
+    return [ops.moving_average(feed.normal(20), feed.normal(20), momentum=0.9, scale=1.5)]
+
+
+@case
+def layer_norm(feed):
+    """Rows shorter and longer than a block; several sums of gradients."""
+    outputs = []
+    for shape in ((2, 3, 5), (3, 40)):
+        leaves = feed.normal(*shape), feed.normal(shape[-1]), feed.normal(shape[-1])
+        outputs += _gradients(feed, ops.layer_norm(*leaves, eps=1e-3), *leaves)
+    return outputs
+
+
+@case
+def attention(feed):
+    """Few keys and more than a block has threads; more queries than a band has; side by side."""
+    outputs = []
+    for n, t, s, heads, h in ((2, 2, 3, 2, 3), (1, 2, 37, 1, 18)):
+        leaves = feed.normal(n, t, heads * h), *(feed.normal(n, s, heads * h) for _ in range(2))
+        outputs += _gradients(feed, ops.attention(*leaves, heads=heads), *leaves)
+    qkv, many = feed.normal(1, 3, 12), [feed.normal(1, GRAD_BAND + 2, 1) for _ in range(2)]
+    outputs += _gradients(feed, ops.self_attention(qkv, heads=2), qkv)
+    few = [feed.normal(1, 2, 1) for _ in range(2)]
+    return outputs + list(AttentionGrad(*many, *few, heads=1, scale=0.7).outputs[:3])
+
+
+@case
+def local_response_norm(feed):
+    """Neighbourhoods narrower and wider than the channels."""
+    x, outputs = feed.normal(2, 7), []
+    for size, beta in ((4, 0.75), (13, 0.4)):
+        y = ops.local_response_norm(x, size=size, alpha=0.5, beta=beta, k=1.5)
+        outputs += _gradients(feed, y, x)
+    return outputs
+
+
+TOKENS = {"optimizers": 3, "rows": 1, "averages": 1}  # outputs that stand for "done"
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Small tensors have several tiles, so that what combines them takes part."""
+    for family, size in {"geometry": 1.0, "layer_norm": 32, "normalization": 1}.items():
+        monkeypatch.setattr(sys.modules[f"skdeep.ops.{family}"], "TILE", size)
+    cuts.cache_clear()
+    yield
+    cuts.cache_clear()
+
+
+@pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize("name", CASES)
 def test_twins_agree_with_kernels(name):
     feed = Feeder()
     outputs = CASES[name](feed)
-    tokens = {"optimizers": 3, "rows": 1}.get(name, 0)  # outputs that stand for "done"
+    tokens = TOKENS.get(name, 0)
     results = {}
     for device in (None, CUDA()):
         feeds = {leaf: value.copy() for leaf, value in feed.values.items()}
@@ -242,6 +394,7 @@ def test_twins_agree_with_kernels(name):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=f"array {k}")
 
 
+@pytest.mark.usefixtures("small_tiles")
 def test_every_twin_is_compared():
     of_the_device = {"begin_step", "end_step", "next_block"}
     compared = {k for build in CASES.values() for k in compile_program(build(Feeder())).kernels}
@@ -255,7 +408,7 @@ X = RNG.normal(size=(10, 8)).astype(np.float32)
 Y = RNG.integers(0, 3, 10)
 
 
-def trained(net, y, **fit):
+def trained(net, y, X=X, **fit):
     """The network trained on both devices: (on the CPU, on the simulated GPU)."""
     common = {"batch_size": 4, "max_epochs": 2, "random_state": 0, "n_threads": 1}
     nets = []
@@ -306,10 +459,50 @@ def test_lbfgs():
     assert_same(*trained(net, X[:, 0] * X[:, 1]), tolerance=1e-4)
 
 
+IMAGES = RNG.normal(size=(10, 6, 6, 1)).astype(np.float32)
+
+
+def test_convolutional_network():
+    layers = [
+        Conv2D(3, padding="same", use_bias=False),  # by Winograd's algorithm on the CPU
+        BatchNorm("relu"),
+        MaxPool2D(2),
+        Conv2D(4, 2, "relu"),
+        GlobalAveragePool2D(),
+    ]
+    cpu, gpu = trained(NeuralNetClassifier(layers, optimizer=SGD(0.05)), Y, IMAGES)
+    assert_same(cpu, gpu)
+    np.testing.assert_allclose(gpu.predict_proba(IMAGES), cpu.predict_proba(IMAGES), atol=1e-5)
+
+
+def test_transformer():
+    layers = [
+        Conv2D(4, 2, stride=2),
+        Conv2D(4, 3, "relu", padding="same", groups=4),
+        LocalResponseNorm(3, alpha=0.1),
+        TokenEmbedding(),
+        Residual([LayerNorm(), MultiHeadAttention(2)]),
+        SelectToken(),
+    ]
+    images = IMAGES[:2, :4, :4]
+    cpu, gpu = trained(NeuralNetClassifier(layers, optimizer=SGD(0.05)), [0, 1], images)
+    assert_same(cpu, gpu)
+    np.testing.assert_allclose(gpu.predict_proba(images), cpu.predict_proba(images), atol=1e-5)
+
+
+def test_features_of_pictures():
+    small = Preprocessing(resize=8, crop=8)
+    pictures = RNG.integers(0, 256, (2, 9, 9, 3), dtype=np.uint8)
+    features = ImageFeatures("formula", "stem", preprocessing=small, pool="flatten")
+    expected = features.fit_transform(pictures)
+    features.set_params(device="cuda")
+    np.testing.assert_allclose(features.fit_transform(pictures), expected, atol=1e-5)
+
+
 def test_a_network_without_twins_says_so():
-    net = NeuralNetClassifier([Conv2D(2, 2)], input_shape=(4, 2, 1), device="cuda")
-    with pytest.raises(ValueError, match=r"uses .*conv.* not run on CUDA yet.*device='cpu'"):
-        net.fit(X, Y)
+    net = NeuralNetClassifier([Conv2D(2, algorithm="winograd2")], device="cuda")
+    with pytest.raises(ValueError, match=r"uses .*winograd.* not run on CUDA yet.*device='cpu'"):
+        net.fit(IMAGES, Y)
 
 
 def test_non_finite_loss_ends_training():
