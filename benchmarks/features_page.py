@@ -324,11 +324,12 @@ def speed_section(speed):
         s = speed[PATCHES]
         parts.append(
             f"`PatchFeatures` with {s['words']} words is fitted to {s['pictures']} pictures of "
-            f"32 x 32 x 3 levels and transforms them in {s['seconds']:.0f} s on {s['threads']} "
-            f"threads; asked for: under 120{_missed(s['seconds'] < 120)}. The "
-            f"process holds {s['peak (MiB)']:.0f} MiB at most, of which "
-            f"{s['pictures and features (MiB)']:.0f} are the pictures and their features; asked "
-            f"for: under 1 GB{_missed(s['peak (MiB)'] * 2**20 < 1e9)}."
+            f"32 x 32 x 3 levels and transforms them, {s['at once']} at a time, in "
+            f"{s['seconds']:.0f} s on {s['threads']} threads; asked for: under "
+            f"120{_missed(s['seconds'] < 120)}. The process holds {s['peak (MiB)']:.0f} MiB at "
+            f"most, of which {s['pictures (MiB)']:.0f} are the pictures; asked for: under 1 GB"
+            f"{_missed(s['peak (MiB)'] * 2**20 < 1e9)}. The features of all pictures would take "
+            f"{s['all features (MiB)']:.0f} MiB more if they were kept together."
         )
     return "\n\n".join(parts) + "\n"
 
