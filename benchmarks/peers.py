@@ -182,7 +182,11 @@ def torch_stepper(network, batches, labels, optimizer):
 
 
 def skdeep_norm(x, gamma, beta, dy, threads):
-    """``run()`` gives (y,) of relu(batch_norm(x)), or (dx, dgamma, dbeta) for a given ``dy``."""
+    """``run()`` gives (y,) of relu(batch_norm(x)), or (dx, dgamma, dbeta) for a given ``dy``.
+
+    ``run(times)`` computes it again and again, as steps of a training do: on threads that live as
+    long as the call.
+    """
     import numpy as np
 
     from skdeep import graph, ops
@@ -213,9 +217,12 @@ def skdeep_norm(x, gamma, beta, dy, threads):
         last = max(r for r, k in enumerate(program.kernels) if not _is_backward(k))
         table = np.ascontiguousarray(table[last + 1 :])
     wanted = range(1, 4) if dy is not None else range(1)
+    registers, loss = np.zeros(16, np.int32), np.zeros(1, np.float32)
 
-    def run():
-        device.run(table, threads)
+    def run(times=1):
+        nothing = np.zeros((times, 0), np.int32)
+        losses = np.zeros(times)
+        device.run_steps(table, registers, nothing, nothing[0], nothing, loss, losses, threads)
         return [memories[f"out{k}"].reshape(outputs[k].shape) for k in wanted]
 
     return run
@@ -245,16 +252,20 @@ def torch_norm(x, gamma, beta, dy, threads, channels_last):
 
     if dy is None:
 
-        def run():
+        def run(times=1):
             with torch.no_grad():
-                return [last_axis(forward())]
+                for _ in range(times):
+                    y = forward()
+            return [last_axis(y)]
 
         return run
     for t in tensors:
         t.requires_grad_()
     y, dy = forward(), image(dy)
 
-    def gradients():
-        return [last_axis(t) for t in torch.autograd.grad(y, tensors, dy, retain_graph=True)]
+    def gradients(times=1):
+        for _ in range(times):
+            found = torch.autograd.grad(y, tensors, dy, retain_graph=True)
+        return [last_axis(t) for t in found]
 
     return gradients
