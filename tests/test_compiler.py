@@ -10,6 +10,7 @@ import pytest
 
 from skdeep.kernels import compiler, isa, runner
 from skdeep.kernels.cpu import CPU
+from skdeep.kernels.simd import load_i64, store_i64
 
 SCRIPT = """
 import json, sys
@@ -58,6 +59,39 @@ def test_compiled_once_then_loaded(tmp_path):
     assert second["compiled"] == []
     assert first["bits"] == second["bits"]
     assert first["folder"].startswith(str(tmp_path))
+
+
+def double_all(address, n):
+    """Double some words of eight bytes."""
+    for k in range(n):
+        store_i64(address + 8 * k, 2 * load_i64(address + 8 * k))
+
+
+def test_a_shared_helper_is_named_by_every_kernel_that_calls_it(monkeypatch, tmp_path):
+    """Also by those that inline the same caller: each must find it when loaded alone."""
+    monkeypatch.setattr(compiler, "SHARED", {})
+    monkeypatch.setattr(compiler, "_candidates", lambda: [tmp_path])
+    monkeypatch.setattr(compiler, "cache_directory", lambda: tmp_path)
+    helper = compiler.shared(double_all)
+    twice = compiler.inline(lambda address, n: helper(address, n))
+    kernels = [compiler.CPUKernel(f, f"trial{k}") for k, f in enumerate(callers(twice))]
+    words = np.arange(4)
+    for kernel in kernels:
+        runner.launch(kernel, words, 3)
+        assert "skdeep_double_all" in compiler._read(kernel.name)[0]
+    np.testing.assert_array_equal(words, [0, 4, 4, 3])
+
+
+def callers(function):
+    """Two kernels that call it: with all of the words, and with one less."""
+
+    def whole(p, tile):
+        function(p[0], p[1])
+
+    def shorter(p, tile):
+        function(p[0], p[1] - 1)
+
+    return whole, shorter
 
 
 def test_damaged_files_are_compiled_again(tmp_path):

@@ -150,7 +150,7 @@ class ImageLocalizer(PretrainedMixin, BaseEstimator):
     @property
     def classes_(self):
         """Names, or numbers where the weights have none."""
-        extractor, layer = self._logits("ImageLocalizer looks for the classes of a head")
+        extractor, layer = self._logits("choose weights with one: ImageLocalizer finds its classes")
         if extractor.labels is not None:
             return extractor.labels
         return np.arange(math.prod(extractor.shapes[layer]))

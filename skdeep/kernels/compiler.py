@@ -34,7 +34,6 @@ OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": Fals
 KERNELS = {}
 SHARED = {}  # functions that kernels call, by name
 _lock = threading.RLock()
-_called = []  # names of shared functions that the kernel being compiled calls
 _compiled_now = []  # names of what this process had to compile, for messages and tests
 
 
@@ -103,15 +102,16 @@ class _NativeCompiler(_CFuncCompiler):
 
 def _compile(function, signature=SIGNATURE):
     """Symbol, names of the shared functions it calls, and object code of a function."""
-    others = list(_called)  # of the one whose compilation this one interrupts
-    del _called[:]
-    try:
-        compiler = _NativeCompiler(function, cpu_target, dict(OPTIONS), {}, Compiler)
-        result = compiler.compile(signature.args, signature.return_type)
-        _, _, (code, _) = result.library.serialize_using_object_code()
-        return [result.fndesc.llvm_func_name, *_called], code
-    finally:
-        _called[:] = others
+    compiler = _NativeCompiler(function, cpu_target, dict(OPTIONS), {}, Compiler)
+    result = compiler.compile(signature.args, signature.return_type)
+    return _finished(result.fndesc.llvm_func_name, result.library)
+
+
+def _finished(symbol, library):
+    """The same of a library that is compiled; what it calls is what it declares, inlined or not."""
+    _, _, (code, _) = library.serialize_using_object_code()
+    declared = (f.name for f in library._final_module.functions if f.is_declaration)
+    return [symbol, *(name for name in declared if name in SHARED)], code
 
 
 def _read(name):
@@ -237,14 +237,11 @@ class SharedFunction(Native):
             self.define(ir.Function(module, self.kind, self.name))
             library.add_ir_module(module)
             library.finalize()
-            _, _, (code, _) = library.serialize_using_object_code()
-        return [self.name], code
+            return _finished(self.name, library)
 
     def call(self, builder, args):
         """Emit a call in a kernel that is being compiled."""
         self.address  # noqa: B018
-        if self.name not in _called:
-            _called.append(self.name)
         function = cgutils.get_or_insert_function(builder.module, self.kind, self.name)
         builder.call(function, args)
 
@@ -302,10 +299,7 @@ def expand(function):
 
 
 def shared(function):
-    """A large helper of kernels: compiled once, apart from them; see :class:`SharedHelper`.
-
-    For kernels and what is expanded in them; what is inlined may not call it.
-    """
+    """A large helper of kernels: compiled once, apart from them; see :class:`SharedHelper`."""
     helper = SharedHelper(function)
 
     def call(typingctx, *args):
