@@ -38,15 +38,16 @@ def versions():
 
         found["skdeep"] = __version__
     current = isa.current()
-    usable = [c.name for c in isa.CHOICES.values() if isa.host_flags().issuperset(c.flags)]
+    usable = [c.name for c in isa.usable()]
     found["python"] = sys.version.split()[0]
     found["platform"] = platform.platform()
     found["instruction set"] = (
         f"{current.name} ({current.width} lanes; usable: {', '.join(usable)})"
     )
-    found["bfloat16"] = (
-        "products of pairs" if current.bfloat16 else "widened to float32"
-    ) + "; no kernels for AMX"
+    found["bfloat16"] = ", ".join(
+        ["products of tiles"] * current.tiles
+        + ["products of pairs" if current.bfloat16 else "widened to float32"]
+    )
     found["threads"] = str(available_threads())
     found["device"] = get_config()["device"]
     folder = compiler.cache_directory()

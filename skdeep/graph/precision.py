@@ -46,8 +46,7 @@ def _write_wide(op, inputs, uses):
     if type(op).__name__ != "Widen" or uses(op.inputs[0]) != 1:
         return None
     source = inputs[0].op
-    attributes = getattr(source, "attributes", {})
-    if "wide" not in attributes or attributes.get("algorithm", "direct") != "direct":
+    if not hasattr(source, "may_be_wide") or not source.may_be_wide():
         return None
     *head, residual = source.inputs
     residual = import_module("skdeep.ops.bfloat16").Casts().widen(residual)

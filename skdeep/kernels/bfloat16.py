@@ -55,9 +55,13 @@ def constant(value):
     return ir.Constant(VI, [value] * WIDTH)
 
 
-def _widen(builder, half):
-    """bfloat16 bits as a vector of float32."""
-    return builder.bitcast(builder.shl(builder.zext(half, VI), constant(16)), V)
+def first_halves(builder, pairs):
+    """The first of each pair of bfloat16, the lower half of a word, as float32."""
+    return builder.bitcast(builder.shl(pairs, constant(16)), V)
+
+
+def second_halves(builder, pairs):
+    return builder.bitcast(builder.and_(pairs, constant(-65536)), V)
 
 
 def narrow(builder, value):
@@ -73,7 +77,8 @@ def narrow(builder, value):
 
 
 def load_half(builder, address):
-    return _widen(builder, builder.load(pointer(builder, address, VS), align=2))
+    half = builder.load(pointer(builder, address, VS), align=2)
+    return first_halves(builder, builder.zext(half, VI))
 
 
 def store_half(builder, value, address):

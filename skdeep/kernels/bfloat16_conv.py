@@ -21,16 +21,17 @@ from .bfloat16 import (
     HALF,
     PAIRS,
     BFloat,
-    constant,
+    first_halves,
     load_half,
     pair_up,
+    second_halves,
     store_half,
     store_half_first,
 )
 from .compiler import kernel, shared
 from .conv import convolve, convolve_slice
 from .dense import RUN, multiply
-from .gemm import ROW_TILE_ARGUMENTS, Tile, emit_row_tile, tile_function
+from .gemm import ROW_TILE_ARGUMENTS, Tile, emit_row_tile, tile_function, tile_rows
 from .panels import count_panels, count_vectors, panel_first
 from .simd import (
     I32,
@@ -53,7 +54,7 @@ MOST = 1 << 40
 ZERO = np.float32(0)
 
 
-class _PairTile(Tile):
+class PairTile(Tile):
     """A row tile whose terms are pairs of bfloat16, and whose output is bfloat16 or float32."""
 
     may_be_half = False
@@ -112,8 +113,8 @@ class _PairTile(Tile):
         if PAIRS:
             self._products(pairs, row, lambda bits: builder.bitcast(bits, _PAIR_VECTOR), _add_pairs)
             return
-        for part in (_even, _odd):
-            self._products(pairs, row, lambda bits, part=part: part(builder, bits), multiply_add)
+        for half in (first_halves, second_halves):
+            self._products(pairs, row, lambda bits, half=half: half(builder, bits), multiply_add)
 
     def _products(self, pairs, row, view, add):
         """acc[m, v] = add(view(pair m), view(row v), acc[m, v])."""
@@ -134,18 +135,9 @@ def _add_pairs(builder, a, b, total):
     return call_llvm(builder, name, V, total, a, b)
 
 
-def _even(builder, bits):
-    """The first of each pair, the lower half of a word, as float32."""
-    return builder.bitcast(builder.shl(bits, constant(16)), V)
-
-
-def _odd(builder, bits):
-    return builder.bitcast(builder.and_(bits, constant(-65536)), V)
-
-
 ROW_TILE_BF16 = tile_function(
     "skdeep_row_tile_bf16", ROW_TILE_ARGUMENTS, emit_row_tile,
-    "A row tile of pairs of bfloat16.", lanes=-2, kind=_PairTile,
+    "A row tile of pairs of bfloat16.", lanes=-2, kind=PairTile,
 )  # fmt: skip
 
 
@@ -205,15 +197,17 @@ def dense_rows_bf16(p, tile):
     ``wide``, else bfloat16.
     """
     closing = p[5], p[5]
-    multiply(p, tile, row_tile_bf16, closing, 4 if p[5] != 0 else 2, RUN if p[5] != 0 else MOST)
+    element, limit = (4, RUN) if p[5] != 0 else (2, MOST)
+    multiply(p, tile, row_tile_bf16, tile_rows, closing, element, limit)
 
 
 @shared
 def convolve_bf16(p, images, i_start, i_stop, x, out, weights, vectors, lanes, u_start, u_stop,
                   v_start, v_stop, offset, so_far, last, final):  # fmt: skip
     """Some taps of a convolution of bfloat16 with one panel of weights."""
-    convolve_slice(p, row_tile_bf16, images, i_start, i_stop, x, out, weights, vectors, lanes,
-                   u_start, u_stop, v_start, v_stop, offset, so_far, last, final)  # fmt: skip
+    convolve_slice(p, row_tile_bf16, tile_rows, images, i_start, i_stop, x, out, weights, vectors,
+                   lanes, u_start, u_stop, v_start, v_stop, offset, so_far, last,
+                   final)  # fmt: skip
 
 
 @kernel

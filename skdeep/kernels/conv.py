@@ -87,10 +87,11 @@ def region_end(start, stop, origin, step_out, step, taps, size):
 
 
 @expand
-def convolve_slice(p, product, images, i_start, i_stop, x, out, weights, vectors, lanes, u_start,
-                   u_stop, v_start, v_stop, offset, so_far, last, final):  # fmt: skip
+def convolve_slice(p, product, height_of, images, i_start, i_stop, x, out, weights, vectors, lanes,
+                   u_start, u_stop, v_start, v_stop, offset, so_far, last, final):  # fmt: skip
     """What some taps, [u_start, u_stop) x [v_start, v_stop), of one panel give to some rows.
 
+    ``product`` computes register tiles, of ``height_of(vectors, rows that are left)`` rows.
     ``x`` and ``out`` are the first pixel of the first image and its outputs. ``offset`` is the bias
     or 0, ``so_far`` the distance from the outputs to what is added, ``last`` what ``product`` is
     told, and ``final`` says whether these are the last taps.
@@ -130,7 +131,7 @@ def convolve_slice(p, product, images, i_start, i_stop, x, out, weights, vectors
             pixels = images * height * width
             across, down = width, height  # pixels left in the row, rows left in the image
             while pixels > 0:
-                m = tile_rows(vectors, pixels)
+                m = height_of(vectors, pixels)
                 if m < across:
                     for k in range(m):
                         put_row(table, k, target, source)
@@ -204,8 +205,8 @@ def convolve(p, tile, slice_of, closing, element):
 def convolve_floats(p, images, i_start, i_stop, x, out, weights, vectors, lanes, u_start, u_stop,
                     v_start, v_stop, offset, so_far, last, final):  # fmt: skip
     """Some taps of a convolution of float32 with one panel of weights."""
-    convolve_slice(p, row_tile, images, i_start, i_stop, x, out, weights, vectors, lanes, u_start,
-                   u_stop, v_start, v_stop, offset, so_far, last, final)  # fmt: skip
+    convolve_slice(p, row_tile, tile_rows, images, i_start, i_stop, x, out, weights, vectors, lanes,
+                   u_start, u_stop, v_start, v_stop, offset, so_far, last, final)  # fmt: skip
 
 
 @kernel

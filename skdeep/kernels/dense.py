@@ -36,8 +36,8 @@ def distance(tensor, out):
 
 
 @expand
-def multiply(p, tile, product, closing, element, limit):
-    """See :func:`dense_rows`, and :func:`skdeep.kernels.conv.convolve` for the arguments."""
+def multiply(p, tile, product, height_of, closing, element, limit):
+    """See :func:`dense_rows`; :mod:`skdeep.kernels.conv` tells what the arguments are."""
     x, panels, bias, out = p[0], p[1], p[2], p[3]
     add = distance(p[4], out)
     low, high = load_f32(p[6]), load_f32(p[7])
@@ -67,7 +67,7 @@ def multiply(p, tile, product, closing, element, limit):
             enough = ahead + VECTOR_BYTES * vectors * run if stop - start > ROWS and packed else 0
             i = start
             while i < stop:
-                rows = tile_rows(vectors, stop - i)
+                rows = height_of(vectors, stop - i)
                 for m in range(rows):
                     k = min(i + m, stop - 1)
                     target = out + element * (k * stride + WIDTH * first)
@@ -98,7 +98,7 @@ def dense_rows(p, tile):
     weights are one unbroken stream; while a slice of a panel is in use, the next one is asked for.
     """
     closing = ABSENT, distance(p[5], p[3])
-    multiply(p, tile, row_tile, closing, 4, RUN)
+    multiply(p, tile, row_tile, tile_rows, closing, 4, RUN)
 
 
 @kernel

@@ -52,8 +52,9 @@ FULL_ONE, FULL_MORE = ROWS_OF[1], ROWS_OF[2]
 PARTS = 4, 2  # rows of the smaller tiles, for what is left
 VECTORS = max(ROWS_OF)
 ROWS = max(ROWS_OF.values())
-TABLE_BYTES = 16 * ROWS  # addresses of output rows, then of input rows
-INPUTS = 8 * ROWS  # where the input rows begin in the table
+TABLE_ROWS = 32  # of the largest tile of any kind
+TABLE_BYTES = 16 * TABLE_ROWS  # addresses of output rows, then of input rows
+INPUTS = 8 * TABLE_ROWS  # where the input rows begin in the table
 ZERO = ir.Constant(V, [0.0] * WIDTH)
 HALF = ir.VectorType(F32, WIDTH // 2)
 LOW = ir.Constant(ir.VectorType(I32, WIDTH // 2), list(range(WIDTH // 2)))
@@ -235,6 +236,11 @@ def emit_row_tile(builder, args, tile):
         builder.store(builder.add(now, builder.mul(run, _i64(LINE // 2))), soon)
         builder.store(builder.add(first, turns), asked)
 
+    close_tile(builder, tile, out, valid, add, last, low, high, lanes)
+
+
+def close_tile(builder, tile, out, valid, add, last, low, high, lanes):
+    """The end of a row tile: what is added to the sums, limits, stores."""
     with _present(builder, add):
         tile.add([builder.add(o, add) for o in out], valid, last)
     lowest, highest = splat(builder, low), splat(builder, high)

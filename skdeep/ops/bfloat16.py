@@ -13,6 +13,8 @@ from ..graph.tensor import Tensor
 from ..kernels.bfloat16 import add_bf16, narrow_rows, widen_elements
 from ..kernels.bfloat16_conv import conv_rows_bf16, dense_rows_bf16, pack_pairs
 from ..kernels.bfloat16_pool import average_pool_bf16, depthwise_rows_bf16, max_pool_bf16
+from ..kernels.bfloat16_tiles import STEP, conv_rows_tiles, dense_rows_tiles
+from ..kernels.gemm import TABLE_ROWS
 from ..kernels.isa import current
 from ..kernels.panels import panel_count, panel_floats
 from ..kernels.winograd import winograd_rows_bf16
@@ -20,15 +22,19 @@ from .conv import convolution
 from .dense import Numbers, product
 from .geometry import Geometry, wanted_tiles
 from .pool import AveragePool2D, MaxPool2D
-from .winograd import Convolution, choose
+from .winograd import SQUARES, Convolution, choose
 
 __all__ = []
 
 ELEMENTS = 32768  # of a tile of element-wise work, about
-NARROW = Numbers(dense_rows_bf16.name, conv_rows_bf16.name, 2, 2)
-WIDE = NARROW._replace(bytes=4)  # float32 output
 RATE = 25.0  # rough floating-point operations per ns of a depthwise convolution
-PAIR_SPEED = 2  # of products of pairs, against float32
+# Against float32; that of tiles from experiments, see `skdeep.kernels.bfloat16_tiles`.
+SPEEDS = {"direct": 2 if current().bfloat16 else 1, "tiles": 6}
+NUMBERS = {
+    "direct": Numbers(dense_rows_bf16.name, conv_rows_bf16.name, 2, 2),
+    "tiles": Numbers(dense_rows_tiles.name, conv_rows_tiles.name, 2, 2, TABLE_ROWS,
+                     SPEEDS["tiles"] / 2),
+}  # fmt: skip
 FORMS = {}
 
 
@@ -133,12 +139,19 @@ class _Product(Op):
     @property
     def numbers(self):
         """How the kernels are to read and write."""
-        return WIDE if self.wide else NARROW
+        return NUMBERS[self.algorithm]._replace(bytes=4 if self.wide else 2)
+
+    def may_be_wide(self):
+        """Whether the output may be float32."""
+        return self.algorithm in NUMBERS
 
 
 @register
 class DenseBfloat16(_Product):
-    """Dense of bfloat16, see :class:`~skdeep.ops.dense.Dense`; float32 output if ``wide``."""
+    """Dense of bfloat16, see :class:`~skdeep.ops.dense.Dense`; float32 output if ``wide``.
+
+    ``algorithm`` is "direct" or "tiles".
+    """
 
     def infer(self):
         return self._infer(*self.inputs[0].shape[:-1], self.filters)
@@ -153,15 +166,15 @@ class DenseBfloat16(_Product):
 class Conv2DBfloat16(_Product, Geometry):
     """Conv2D of bfloat16, see :class:`~skdeep.ops.conv.Conv2D`; float32 output if ``wide``.
 
-    ``kernel`` is the shape (kh, kw, c / groups, f) of the weights. Winograd's algorithms take the
-    panels of float32, and their output is bfloat16.
+    ``kernel`` is the shape (kh, kw, c / groups, f) of the weights. ``algorithm`` is "direct",
+    "tiles" or one of Winograd's, which take the panels of float32 and have bfloat16 output.
     """
 
     within = None
 
     def infer(self):
         outputs = self._infer(*self.output_shape(self.inputs[0], Tensor(self.kernel)))
-        if self.algorithm != "direct":
+        if self.algorithm in SQUARES:
             r, _, c, _ = self.kernel
             self.cut = Convolution(self.algorithm, c, outputs[0].shape, r)
             outputs.append((self.cut.floats,))
@@ -169,7 +182,7 @@ class Conv2DBfloat16(_Product, Geometry):
 
     def rows(self):
         x, panels, bias, residual = self.inputs
-        if self.algorithm != "direct":
+        if self.algorithm in SQUARES:
             return self.cut.rows(x, panels, bias, self.output, residual, None, self.outputs[1],
                                  self.low, self.high, self.steps[4:], self.within,
                                  winograd_rows_bf16.name)  # fmt: skip
@@ -274,18 +287,24 @@ def _limits(op):
     return {"low": op.low, "high": op.high}
 
 
-def _product(kind, op, casts, x, w, panels, bias, residual, **attributes):
+def _direct(run):
+    """How products with ``run`` terms side by side are computed."""
+    return "tiles" if current().tiles and run >= STEP else "direct"
+
+
+def _product(kind, op, casts, x, w, panels, bias, residual, algorithm, **attributes):
     """The panels know the weights with batch norm folded into them; ``w`` are the original ones."""
     wide = w.shape[-1] % 2 == 1
     if residual is not None:
         residual = casts.widen(residual) if wide else casts.narrow(residual)
     if x.shape[-1] % 2:
         x = casts.widen(x)
-    if attributes.get("algorithm", "direct") == "direct":
-        panels = PackPairs(panels.op.inputs[0], groups=attributes.get("groups", 1)).output
+    if algorithm in SQUARES:
+        panels = panels.op.like(panels.op.inputs[0], algorithm=algorithm).output
     else:
-        panels = panels.op.like(panels.op.inputs[0], algorithm=attributes["algorithm"]).output
-    made = kind(casts.narrow(x), panels, bias, residual, wide=wide, **attributes, **_limits(op))
+        panels = PackPairs(panels.op.inputs[0], groups=attributes.get("groups", 1)).output
+    made = kind(casts.narrow(x), panels, bias, residual, wide=wide, algorithm=algorithm,
+                **attributes, **_limits(op))  # fmt: skip
     made.scope = op.scope
     return made.output
 
@@ -293,8 +312,8 @@ def _product(kind, op, casts, x, w, panels, bias, residual, **attributes):
 @form("Dense")
 def dense(op, casts, x, w, panels, bias, residual):
     """Any."""
-    return _product(DenseBfloat16, op, casts, x, w, panels, bias, residual, filters=w.shape[1],
-                    after=op.after)  # fmt: skip
+    return _product(DenseBfloat16, op, casts, x, w, panels, bias, residual, _direct(w.shape[0]),
+                    filters=w.shape[1], after=op.after)  # fmt: skip
 
 
 @form("Conv2D")
@@ -302,19 +321,22 @@ def conv2d(op, casts, x, w, panels, bias, residual):
     """Any, unless groups have an odd number of channels.
 
     Winograd's algorithm in float32 needs fewer products, and is better than pairs of bfloat16 by
-    less than it is better than float32.
+    less than it is better than float32, and not at all than tiles.
     """
     if op.groups > 1 and w.shape[2] % 2:
         return None
+    kh, kw, c, f = w.shape
+    joined = op.groups == 1 and op.dilation[1] == 1  # taps side by side are one longer tap
+    direct = _direct((kw if joined else 1) * (c + c % 2))
     algorithm = op.algorithms[0]
     if algorithm != "direct":
-        if w.shape[3] % 2 or x.shape[3] % 2:
+        if f % 2 or c % 2:
             return None
-        if current().bfloat16:
-            r, _, c, f = w.shape
-            algorithm = choose(c, f, *op.output.shape[1:3], op.padding, r=r, speed=PAIR_SPEED)
-    return _product(Conv2DBfloat16, op, casts, x, w, panels, bias, residual, kernel=w.shape,
-                    algorithm=algorithm, **op.geometry)  # fmt: skip
+        if SPEEDS[direct] > 1:
+            algorithm = choose(c, f, *op.output.shape[1:3], op.padding, r=kh, speed=SPEEDS[direct])
+    return _product(Conv2DBfloat16, op, casts, x, w, panels, bias, residual,
+                    direct if algorithm == "direct" else algorithm, kernel=w.shape,
+                    **op.geometry)  # fmt: skip
 
 
 @form("DepthwiseConv2D")

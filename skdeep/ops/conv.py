@@ -130,7 +130,7 @@ def convolution(x, panels, bias, out, add, mask, op, transposed, kernel, within=
             width = math.ceil((ow - rw) / phases[1])
             taps = taps_h * taps_w
             if height > 0 and width > 0:
-                work = 2 * n * height * width * max(1, taps) * c * fg / RATE
+                work = 2 * n * height * width * max(1, taps) * c * fg / RATE / numbers.speed
                 images, band, some = _cut(n, height, width, count, 4 * h * w * c, work, padded)
                 parts = [math.ceil(a / b) for a, b in ((height, band), (n, images), (count, some))]
                 # Sums of a part of the terms are kept in the output: it must be float32 for that.

@@ -17,13 +17,16 @@ RATE = 150.0  # rough floating-point operations per ns of one core
 BAND = 3 * math.lcm(*ROWS_OF.values())  # rows of one tile come in multiples of this
 
 
-def bands_and_panels(rows, columns, work):
-    """How many rows and panels one tile takes, so that there are enough tiles for the work."""
+def bands_and_panels(rows, columns, work, unit=BAND):
+    """How many rows and panels one tile takes, so that there are enough tiles for the work.
+
+    The rows are a multiple of ``unit``, or all.
+    """
     panels = panel_count(columns)
     wanted = wanted_tiles(work)
     if wanted == 1:
         return rows, panels
-    band = math.ceil(rows / math.ceil(rows / (4 * BAND)) / BAND) * BAND
+    band = math.ceil(rows / math.ceil(rows / (4 * unit)) / unit) * unit
     bands = math.ceil(rows / band)
     return band, max(1, panels * bands // wanted)
 
@@ -83,6 +86,8 @@ class Numbers(NamedTuple):
     conv: str
     per_word: int  # numbers in four bytes of input
     bytes: int  # of a number of output
+    unit: int = BAND  # rows of products come in multiples of this
+    speed: float = 1.0  # at which words are multiplied, against float32
 
 
 FLOAT32 = Numbers(dense_rows.name, "conv_rows", 1, 4)
@@ -98,8 +103,8 @@ def product(x, panels, bias, out, add, mask, low, high, stride=None, after=None,
     """
     c, f = x.shape[-1] // numbers.per_word, out.shape[-1]
     n = x.size // x.shape[-1]
-    work = 2 * n * c * f / RATE
-    band, some = bands_and_panels(n, f, work)
+    work = 2 * n * c * f / RATE / numbers.speed
+    band, some = bands_and_panels(n, f, work, numbers.unit)
     operands = [x, panels, bias, out, add, mask, float(low), float(high), n, c, f, band, some,
                 stride or f, FOLLOWING[after], pitch]  # fmt: skip
     return Row(numbers.dense, operands, tile_count(n, f, band, some), work)
