@@ -23,8 +23,9 @@ INTRODUCTION = """\
 
 This page is written by `benchmarks/kernels.py`. skdeep computes with the {count} compiled
 functions below and no others: sizes are given when they run, so that no network, layer or batch
-size adds one. Each is compiled on first use and kept; `python -m skdeep warmup` compiles all. Without
-AMX those of tiles (`conv_rows_tiles`, `dense_rows_tiles` and what they call) emulate its registers.
+size adds one. Each is compiled on first use and kept; `python -m skdeep warmup` compiles all.
+Without AMX those of tiles, `conv_rows_tiles`, `dense_rows_tiles` and `skdeep_block_bf16`, emulate
+its registers.
 
 Together they took {total:.0f} s to compile on one core, {slowest:.2f} s the slowest, {median:.2f} s
 the median. A later process loads one in {load:.1f} ms (median). Measured {date} with the

@@ -200,7 +200,8 @@ def test_dense(n, c, f, wide):
     expected = np.maximum(x.astype(np.float64) @ w + b, 0)
     tx, tw, tb = leaf(x), leaf(w), leaf(b)
     made = DenseBfloat16(Narrow(tx).output, PackPairs(tw, groups=1).output, tb, None, filters=f,
-                         after=None, wide=wide, low=0.0, high=np.inf)  # fmt: skip
+                         after=None, wide=wide, low=0.0, high=np.inf,
+                         algorithm="direct")  # fmt: skip
     (found,) = both([made.output], {tx: x, tw: w, tb: b})
     if wide:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=3e-5 * np.sqrt(c))

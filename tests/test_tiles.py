@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from checks import leaf
 from llvmlite import binding, ir
-from test_bfloat16 import both, close, images, naive_convolution, normal, rounded, values
+from test_bfloat16 import both, close, images, naive_convolution, normal, rounded
 
 from skdeep import ops
 from skdeep.graph.op import topological
@@ -28,35 +28,30 @@ from skdeep.ops.bfloat16 import Conv2DBfloat16, DenseBfloat16, PackPairs
 # ---- products and convolutions -------------------------------------------------------------------
 
 
-def dense(x, w, b=None, residual=None, wide=True, algorithm="tiles"):
-    """min(max(x w + b + residual, -1), 3) and its feeds."""
+def product(kind, x, w, b, residual, wide, **attributes):
+    """min(max(product + b + residual, -1), 3) and its feeds."""
     t, feeds = images(x)
-    tw, tb = leaf(w), None if b is None else leaf(b)
-    r = None if residual is None else leaf(residual)
-    if residual is not None and not wide:
-        r, more = images(residual)
-        feeds |= more
-    elif residual is not None:
-        feeds[r] = residual
-    made = DenseBfloat16(t, PackPairs(tw, groups=1).output, tb, r, filters=w.shape[1], after=None,
-                         wide=wide, low=-1.0, high=3.0, algorithm=algorithm)  # fmt: skip
-    return made.output, feeds | {tw: w} | ({} if b is None else {tb: b})
-
-
-def convolution(x, w, b=None, residual=None, wide=True, algorithm="tiles", **geometry):
-    """min(convolution + b + residual, 3) and its feeds."""
-    geometry = {"stride": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1), "groups": 1,
-                **geometry}  # fmt: skip
-    t, feeds = images(x)
-    tw, tb = leaf(w), None if b is None else leaf(b)
-    r = None
+    tw, tb, r = leaf(w), None, None
+    feeds[tw] = w
+    if b is not None:
+        tb = leaf(b)
+        feeds[tb] = b
     if residual is not None:
         r, more = (leaf(residual), {}) if wide else images(residual)
         feeds |= more or {r: residual}
-    made = Conv2DBfloat16(t, PackPairs(tw, groups=geometry["groups"]).output, tb, r,
-                          kernel=w.shape, wide=wide, low=-np.inf, high=3.0, algorithm=algorithm,
-                          **geometry)  # fmt: skip
-    return made.output, feeds | {tw: w} | ({} if b is None else {tb: b})
+    panels = PackPairs(tw, groups=attributes.get("groups", 1)).output
+    made = kind(t, panels, tb, r, wide=wide, low=-1.0, high=3.0, algorithm="tiles", **attributes)
+    return [made.output], feeds
+
+
+def dense(x, w, b=None, residual=None, wide=True):
+    return product(DenseBfloat16, x, w, b, residual, wide, filters=w.shape[1], after=None)
+
+
+def convolution(x, w, b=None, residual=None, wide=True, **geometry):
+    geometry = {"stride": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1), "groups": 1,
+                **geometry}  # fmt: skip
+    return product(Conv2DBfloat16, x, w, b, residual, wide, kernel=w.shape, **geometry)
 
 
 def near(found, expected, terms):
@@ -77,15 +72,14 @@ def test_every_number_of_rows_and_columns(c, wide):
         x, w, residual = normal(1, n, c), normal(2, c, f), normal(3, n, f)
         b = np.random.default_rng(4).standard_normal(f).astype(np.float32)
         expected = np.clip(x.astype(np.float64) @ w + b + residual, -1, 3)
-        (found,) = both(*(lambda y, feeds: ([y], feeds))(*dense(x, w, b, residual, wide)))
+        (found,) = both(*dense(x, w, b, residual, wide))
         near(found, expected, c)
 
 
 def test_long_sums_go_through_the_output():
     x, w, b = normal(1, 35, 4500), normal(2, 4500, 21), np.ones(21, np.float32)
     residual = normal(3, 35, 21)
-    y, feeds = dense(x, w, b, residual)
-    (found,) = both([y], feeds)
+    (found,) = both(*dense(x, w, b, residual))
     expected = np.clip(x.astype(np.float64) @ w + b + residual, -1, 3)
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
@@ -117,23 +111,22 @@ def test_convolution(case, wide):
     residual = normal(4, *expected.shape)
     geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     for r in (residual, None):
-        y, feeds = convolution(x, w, b if r is None else None, r, wide, **geometry)
-        (found,) = both([y], feeds)
+        (found,) = both(*convolution(x, w, b if r is None else None, r, wide, **geometry))
         sums = expected if r is None else expected - b + residual
-        near(found, np.minimum(sums, 3), 4 * w[..., 0].size)
+        near(found, np.clip(sums, -1, 3), w[..., 0].size)
 
 
 def test_pixels_do_not_touch_one_another():
-    """NaN and infinity stay in the outputs that see them, also behind and before a row of pixels."""
+    """NaN and infinity stay in the outputs that see them, also at both ends of a row of pixels."""
     x, w = normal(1, 1, 5, 40, 12), normal(2, 1, 3, 12, 18)
-    clean = evaluate(*(lambda y, feeds: ([y], feeds))(*convolution(x, w)))[0]
+    (clean,) = evaluate(*convolution(x, w))
     x[0, 1, 17, 11], x[0, 3, 0, 0], x[0, 3, 39, 11] = np.nan, np.inf, -np.inf
-    (found,) = evaluate(*(lambda y, feeds: ([y], feeds))(*convolution(x, w)))
+    (found,) = evaluate(*convolution(x, w))
     seen = np.zeros(found.shape, bool)
     seen[0, 1, 15:18] = seen[0, 3, 0] = seen[0, 3, 37] = True
     np.testing.assert_array_equal(found[~seen], clean[~seen])
     assert np.isnan(found[0, 1, 15:18]).all()
-    assert np.isin(np.abs(found[0, 3, [0, 37]]), [3, np.inf]).all()
+    assert np.isin(found[0, 3, [0, 37]], [-1, 3]).all()
 
 
 @pytest.mark.parametrize("c", [6, 3 * STEP, 3 * STEP + 2])
@@ -142,8 +135,7 @@ def test_results_do_not_depend_on_the_company(c):
     x, w = normal(1, 70, c), normal(2, c, 50)
 
     def rows(part):
-        y, feeds = dense(part, w, wide=False)
-        return evaluate([y], feeds)[0]
+        return evaluate(*dense(part, w, wide=False))[0]
 
     whole = rows(x)
     for start, stop in [(0, 1), (69, 70), (3, 20), (16, 48), (5, 70)]:
@@ -153,8 +145,7 @@ def test_results_do_not_depend_on_the_company(c):
     padding = ((1, 1), (1, 1))
 
     def pictures(part):
-        y, feeds = convolution(part, w, wide=False, padding=padding)
-        return evaluate([y], feeds)[0]
+        return evaluate(*convolution(part, w, wide=False, padding=padding))[0]
 
     whole = pictures(images)
     for start, stop in [(0, 1), (2, 5), (5, 6)]:
@@ -165,7 +156,7 @@ def test_a_product_of_tiles_by_its_definition():
     """The first and the second terms of ``WIDTH`` pairs are summed apart, then join the rest."""
     c = 3 * STEP
     x, w = normal(1, 33, c), normal(2, c, 20)
-    y, feeds = dense(x, w)
+    (found,) = evaluate(*dense(x, w))
     total = np.zeros((33, 20), np.float32)
     for k in range(0, c, STEP):
         halves = np.zeros((2, 33, 20), np.float32)
@@ -173,7 +164,7 @@ def test_a_product_of_tiles_by_its_definition():
             exact = np.float64(x[:, k + t, None]) * w[k + t]  # fits a float64, and so does the sum
             halves[t % 2] = (halves[t % 2] + exact).astype(np.float32)
         total += halves[0] + halves[1]
-    np.testing.assert_array_equal(evaluate([y], feeds)[0], np.clip(total, -1, 3))
+    np.testing.assert_array_equal(found, np.clip(total, -1, 3))
 
 
 # ---- when they are taken -------------------------------------------------------------------------
@@ -187,10 +178,10 @@ def with_tiles(monkeypatch):
 
 
 def test_layers_with_enough_terms_take_tiles(with_tiles):
-    t = leaf(np.zeros((2, 30, 30, 3)))
-    shapes = {"first": (3, 3, 3, 32), "three": (3, 3, 32, 32), "one": (1, 1, 32, 64),
-              "deep": (3, 3, 1, 64), "joined": (3, 3, 12, 64), "apart": (3, 3, 12, 64),
-              "out": (64, 7), "few": (7, 7)}  # fmt: skip
+    t = leaf(np.zeros((2, 30, 30, 1)))
+    shapes = {"first": (3, 3, 1, 32), "three": (3, 3, 32, 32), "one": (1, 1, 32, 64),
+              "deep": (3, 3, 1, 64), "taps": (3, 3, STEP // 2, 64), "out": (64, 7),
+              "few": (7, 7)}  # fmt: skip
     w = {name: leaf(np.zeros(shape)) for name, shape in shapes.items()}
     for tensor in w.values():
         tensor.role = "parameter"
@@ -199,13 +190,16 @@ def test_layers_with_enough_terms_take_tiles(with_tiles):
     y = ops.conv2d(ops.conv2d(y, w["one"]), w["deep"], groups=64)
     y = ops.dense(ops.dense(ops.global_average_pool2d(y), w["out"]), w["few"])
     order = topological(to_bfloat16(optimize([y], training=False)))
-    found = [op.algorithm for op in order if type(op).__name__ in ("Conv2DBfloat16", "DenseBfloat16")]
+    found = [op.algorithm for op in order if hasattr(op, "may_be_wide")]
     assert found == ["direct", "tiles", "tiles", "tiles", "direct"]
-    narrow = leaf(np.zeros((1, 8, 8, 12)))
-    for dilation, expected in ((1, "tiles"), (2, "direct")):
-        y = ops.conv2d(narrow, w["joined"], dilation=dilation, algorithm="direct")
-        (y,) = to_bfloat16(optimize([y], training=False))
-        assert [op.algorithm for op in topological([y]) if "Conv" in type(op).__name__] == [expected]
+    narrow = leaf(np.zeros((1, 8, 8, STEP // 2)))
+    for dilation, expected in (
+        (1, "tiles"),
+        (2, "direct"),
+    ):  # three taps are one longer one, or not
+        y = ops.conv2d(narrow, w["taps"], dilation=dilation, algorithm="direct")
+        order = topological(to_bfloat16(optimize([y], training=False)))
+        assert [op.algorithm for op in order if hasattr(op, "may_be_wide")] == [expected]
 
 
 def test_networks_with_tiles_keep_their_results(with_tiles):
@@ -320,7 +314,7 @@ def test_the_configuration_is_eight_tiles_of_16_rows_of_64_bytes():
 
 
 def test_blocks_are_products_of_what_was_loaded():
-    """Every shape of a block in instructions: each product once, of the right pixels and columns."""
+    """Every shape of a block: each product once, of the pixels and the columns that it is of."""
     text = assembly("block", ROW_TILE_ARGUMENTS, lambda f: define_block(f, tiles.Registers))
     found, blocks = tile_instructions(text), []
     stored = [used for name, *used in found if name == "tilestored"]
@@ -347,7 +341,5 @@ def test_blocks_are_products_of_what_was_loaded():
         ("tileloadd", 4), ("tileloadd", 6), ("tdpbf16ps", 6, 4, 0),
         ("tileloadd", 7), ("tdpbf16ps", 7, 4, 1),
         ("tileloadd", 5), ("tdpbf16ps", 7, 5, 3), ("tdpbf16ps", 6, 5, 2),
-        *(("tilestored", c) for c in range(4)),
     ]  # fmt: skip
-    assert any(found[k : k + len(two_by_two)] == two_by_two for k in range(len(found)))
-    assert "call" not in text
+    assert two_by_two in blocks

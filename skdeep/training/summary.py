@@ -34,7 +34,7 @@ class LayerSummary:
     multiply_adds : int
         For one sample, as a direct computation would need them.
     algorithm : str
-        How a convolution is computed, else empty.
+        How a convolution or a product of bfloat16 is computed, else empty.
     packed_bytes : int
         Memory of what is derived from its weights: packed panels, folded batch norm.
     samples : int
