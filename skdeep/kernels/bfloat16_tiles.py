@@ -29,9 +29,10 @@ from .tiles import TILE_BYTES, TILE_ROWS, TILES, Tiles, configure_tiles, release
 
 STEP = 2 * WIDTH  # terms of one product of tiles
 GROUPS = TABLE_ROWS // TILE_ROWS  # of 16 rows, in a block at most
+CHUNK = 4  # steps whose pixels are brought together at a time: tiles wait for stores to end
 # Where things are on the stack: sums, pixels that were brought together, the end of a panel.
 PIXELS_AT = GROUPS * VECTORS * TILE_BYTES
-PANEL_AT = PIXELS_AT + GROUPS * TILE_BYTES
+PANEL_AT = PIXELS_AT + GROUPS * CHUNK * TILE_BYTES
 SPACE = PANEL_AT + VECTORS * WIDTH * VECTOR_BYTES
 
 
@@ -41,6 +42,15 @@ def _i64(n):
 
 def _loop(builder, count):
     return cgutils.for_range(builder, count, intp=I64)
+
+
+def _least(builder, value, limit):
+    some = builder.icmp_signed("<", value, _i64(limit))
+    return builder.select(some, value, _i64(limit))
+
+
+def _parts(builder, value, size):
+    return builder.sdiv(builder.add(value, _i64(size - 1)), _i64(size))
 
 
 class _Block:
@@ -55,7 +65,7 @@ class _Block:
         self.b_tiles = free[len(self.a_tiles) :][:vectors]
 
     def at(self, start, index, step):
-        """The address of element ``index`` of what begins at ``start``."""
+        """``start`` and ``index`` steps."""
         return self.builder.add(start, self.builder.mul(index, _i64(step)))
 
     def row(self, m, first=0):
@@ -82,24 +92,25 @@ class _Block:
         row, step = (builder.extract_element(v, zero) for v in (rows, steps))
         return row, step, builder.and_(same, full)
 
-    def pixels(self, group, spacing, offset, pairs):
-        """Where, and how far apart, ``pairs`` of the 16 rows of a group are for a product."""
+    def pixels(self, group, spacing, offset, pairs, steps):
+        """Where, and how far apart, ``pairs`` of the 16 rows of a group are, for some steps."""
         builder, (first, step, equal) = self.builder, spacing
         where = cgutils.alloca_once_value(builder, builder.add(first, offset))
         apart = cgutils.alloca_once_value(builder, step)
-        whole = builder.icmp_signed("==", pairs, _i64(WIDTH))
+        whole = builder.icmp_signed("==", pairs, builder.mul(steps, _i64(WIDTH)))
         with builder.if_then(builder.not_(builder.and_(equal, whole))):
-            own = builder.add(self.space, _i64(PIXELS_AT + TILE_BYTES * group))
-            wanted = first_lanes(builder, pairs)
+            own = builder.add(self.space, _i64(PIXELS_AT + CHUNK * TILE_BYTES * group))
             left = builder.sub(self.rows, _i64(TILE_ROWS * group))
-            some = builder.icmp_signed("<", left, _i64(TILE_ROWS))
-            with _loop(builder, builder.select(some, left, _i64(TILE_ROWS))) as m:
+            count = _least(builder, left, TILE_ROWS)
+            with _loop(builder, steps) as s, _loop(builder, count) as m:
+                wanted = first_lanes(builder, self.at(pairs, s.index, -WIDTH))
                 row = self.row(m.index, INPUTS + 8 * TILE_ROWS * group)
-                value = load_masked(builder, builder.add(row, offset), wanted)
-                place = pointer(builder, self.at(own, m.index, VECTOR_BYTES), V)
-                builder.store(value, place)
+                source = self.at(builder.add(row, offset), s.index, VECTOR_BYTES)
+                target = self.at(own, s.index, VECTOR_BYTES)
+                target = pointer(builder, self.at(target, m.index, CHUNK * VECTOR_BYTES), V)
+                builder.store(load_masked(builder, source, wanted), target)
             builder.store(own, where)
-            builder.store(_i64(VECTOR_BYTES), apart)
+            builder.store(_i64(CHUNK * VECTOR_BYTES), apart)
         return builder.load(where), builder.load(apart)
 
     def panel(self, start, pairs):
@@ -156,18 +167,21 @@ def _emit_block(builder, args, block):
     spacings = [block.spacing(group) for group in range(block.groups)]
     for _, tile in block.sums():
         block.tiles.zero(tile)
-    steps = builder.sdiv(builder.add(run, _i64(WIDTH - 1)), _i64(WIDTH))
     with _loop(builder, nu) as u, _loop(builder, nv) as w:
         a = builder.add(builder.mul(u.index, au), builder.mul(w.index, av))
         b = builder.add(builder.mul(u.index, bu), builder.mul(w.index, bv))
         b = builder.add(b, panel)
-        with _loop(builder, steps) as k:
-            left = builder.sub(run, builder.mul(k.index, _i64(WIDTH)))
-            some = builder.icmp_signed("<", left, _i64(WIDTH))
-            pairs = builder.select(some, left, _i64(WIDTH))
-            offset = block.at(a, k.index, VECTOR_BYTES)
-            pixels = [block.pixels(g, s, offset, pairs) for g, s in enumerate(spacings)]
-            block.multiply(pixels, block.panel(block.at(b, k.index, WIDTH * block.pitch), pairs))
+        with _loop(builder, _parts(builder, run, CHUNK * WIDTH)) as chunk:
+            pairs = _least(builder, block.at(run, chunk.index, -CHUNK * WIDTH), CHUNK * WIDTH)
+            steps = _parts(builder, pairs, WIDTH)
+            offset = block.at(a, chunk.index, CHUNK * VECTOR_BYTES)
+            chosen = [block.pixels(g, s, offset, pairs, steps) for g, s in enumerate(spacings)]
+            rows = block.at(b, chunk.index, CHUNK * WIDTH * block.pitch)
+            with _loop(builder, steps) as step:
+                here = _least(builder, block.at(pairs, step.index, -WIDTH), WIDTH)
+                pixels = [(block.at(p, step.index, VECTOR_BYTES), apart) for p, apart in chosen]
+                at = block.at(rows, step.index, WIDTH * block.pitch)
+                block.multiply(pixels, block.panel(at, here))
     for place, tile in block.sums():
         block.tiles.store(tile, place, _i64(block.pitch))
     valid = first_lanes(builder, lanes)
