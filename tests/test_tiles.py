@@ -129,6 +129,15 @@ def test_pixels_do_not_touch_one_another():
     assert np.isin(found[0, 3, [0, 37]], [-1, 3]).all()
 
 
+def test_infinite_weights_meet_their_pixels_alone():
+    """Not the zeros after the last pair."""
+    for c in (6, STEP + 2):
+        x, w = normal(1, 20, c), normal(2, c, 5)
+        w[0, 3], w[c - 2, 1] = np.inf, -np.inf
+        (found,) = both(*dense(x, w))
+        near(found, np.clip(x.astype(np.float64) @ w, -1, 3), c)
+
+
 @pytest.mark.parametrize("c", [6, 3 * STEP, 3 * STEP + 2])
 def test_results_do_not_depend_on_the_company(c):
     """A sample alone, in any part of a batch, and in all of it: the same bits."""
