@@ -248,7 +248,10 @@ def block_rows(vectors, left):
 
 @kernel
 def dense_rows_tiles(p, tile):
-    """:func:`~skdeep.kernels.bfloat16_conv.dense_rows_bf16` on tile registers."""
+    """out (n, f) = clamp(bias + add + x (n, c) times panels) for bfloat16, on tile registers.
+
+    p is as for :func:`~skdeep.kernels.bfloat16_conv.dense_rows_bf16`.
+    """
     configure_tiles()
     element, limit = (4, RUN) if p[5] != 0 else (2, MOST)
     multiply(p, tile, block_bf16, block_rows, (p[5], p[5]), element, limit)
@@ -266,7 +269,10 @@ def convolve_tiles(p, images, i_start, i_stop, x, out, weights, vectors, lanes, 
 
 @kernel
 def conv_rows_tiles(p, tile):
-    """:func:`~skdeep.kernels.bfloat16_conv.conv_rows_bf16` on tile registers."""
+    """Convolution of bfloat16 with packed pairs, on tile registers.
+
+    p is as for :func:`~skdeep.kernels.bfloat16_conv.conv_rows_bf16`.
+    """
     configure_tiles()
     convolve(p, tile, convolve_tiles, (p[5], p[5]), 4 if p[5] != 0 else 2)
     release_tiles()
