@@ -44,8 +44,8 @@ def product(kind, x, w, b, residual, wide, **attributes):
     return [made.output], feeds
 
 
-def dense(x, w, b=None, residual=None, wide=True):
-    return product(DenseBfloat16, x, w, b, residual, wide, filters=w.shape[1], after=None)
+def dense(x, w, b=None, residual=None, wide=True, after=None):
+    return product(DenseBfloat16, x, w, b, residual, wide, filters=w.shape[1], after=after)
 
 
 def convolution(x, w, b=None, residual=None, wide=True, **geometry):
@@ -127,6 +127,18 @@ def test_pixels_do_not_touch_one_another():
     np.testing.assert_array_equal(found[~seen], clean[~seen])
     assert np.isnan(found[0, 1, 15:18]).all()
     assert np.isin(found[0, 3, [0, 37]], [-1, 3]).all()
+
+
+def test_an_activation_may_follow():
+    x, w = normal(1, 37, 70), normal(2, 70, 2 * WIDTH + 2)
+    expected = np.clip(x.astype(np.float64) @ w, -1, 3)
+    expected /= 1 + np.exp(-1.702 * expected)
+    for wide in (False, True):
+        (found,) = both(*dense(x, w, wide=wide, after="quick_gelu"))
+        if wide:
+            np.testing.assert_allclose(found, expected, atol=2e-5)
+        else:
+            close(found, expected, steps=2)
 
 
 def test_infinite_weights_meet_their_pixels_alone():
