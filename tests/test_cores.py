@@ -1,5 +1,6 @@
 """Threads of a team on cores of their own."""
 
+import ctypes
 import os
 import threading
 
@@ -76,6 +77,17 @@ def test_systems_without_such_functions_are_left_alone(come, monkeypatch):
     shared = cores.shared_cores(3)
     runner.launch(come, shared, 1)
     assert members(shared)[1] == -1 and shared[cores.ASK // 8] == 0
+
+
+@pytest.mark.skipif(not MOVES, reason="a system that does not let threads choose cores")
+def test_a_system_that_tells_no_cores_apart_is_asked_no_more(come):
+    """Where every thread seems to be on one core, moving does not help."""
+    shared = cores.shared_cores(2)
+    if shared[cores.ASK // 8]:
+        shared[cores.ASK // 8] = ctypes.cast(ctypes.CDLL(None).getpid, ctypes.c_void_p).value
+        members(shared)[0] = os.getpid()
+        runner.launch(come, shared, 1)
+    assert shared[cores.ASK // 8] == 0
 
 
 @pytest.mark.skipif(not MOVES, reason="a system that does not let threads choose cores")

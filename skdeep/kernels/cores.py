@@ -92,14 +92,14 @@ def member(cores, k):
 
 
 @inline
-def leave(cores, me):
+def leave(cores, me, ask):
     """Go to a core that no other member is on, if there is one."""
     size, mask = load_i64(cores + BYTES), member(cores, me) + 8
     for at in range(0, size, 8):
         store_i64(mask + at, load_i64(cores + ALLOWED + at))
     for k in range(load_i64(cores + TEAM)):
         core = load_i64(member(cores, k))
-        if k != me and core >= 0:
+        if k != me and 0 <= core < 8 * size:
             at = mask + core // WORD * 8
             store_i64(at, load_i64(at) & ~(1 << core % WORD))
     left = 0
@@ -107,12 +107,13 @@ def leave(cores, me):
         left |= load_i64(mask + at)
     if left == 0:
         return
-    move = load_i64(cores + MOVE)
+    move, before = load_i64(cores + MOVE), load_i64(member(cores, me))
     moved = allow_cores(move, size, mask)
-    if allow_cores(move, size, cores + ALLOWED) != 0 or moved != 0:
-        store_i64(cores + ASK, 0)  # forbidden here
-        return
-    store_i64(member(cores, me), ask_system(load_i64(cores + ASK)))
+    here = ask_system(ask)
+    if allow_cores(move, size, cores + ALLOWED) != 0 or moved != 0 or here == before:
+        store_i64(cores + ASK, 0)  # forbidden here, or not what the system tells
+    else:
+        store_i64(member(cores, me), here)
 
 
 @inline
@@ -126,5 +127,5 @@ def keep_apart(cores, me):
         store_i64(place, here)
     for k in range(me):
         if load_i64(member(cores, k)) == here:
-            leave(cores, me)
+            leave(cores, me, ask)
             break
