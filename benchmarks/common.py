@@ -299,4 +299,6 @@ def describe(facts):
 def _show(value):
     if isinstance(value, dict):
         return ", ".join(f"{k} {_show(v)}" for k, v in value.items())
+    if isinstance(value, str):
+        return value
     return "-" if value is None or value != value else f"{value:.4g}"

@@ -67,8 +67,8 @@ def microseconds(actions):
     return 1e6 * best
 
 
-def units():
-    """A function that gives the floating-point operations per us of the multiply-add units."""
+def multiply_adds():
+    """A function that keeps the multiply-add units busy; it returns how many operations it did."""
     import numba
     import numpy as np
 
@@ -82,10 +82,22 @@ def units():
     source += f"    return sum_lanes({' + '.join(names)})\n"
     scope = {name: getattr(simd, name) for name in ("fill", "fma", "sum_lanes")} | {"np": np}
     exec(source, scope)
-    loop = numba.njit(scope["loop"], fastmath={"contract"})
+    loop = numba.njit(scope["loop"], fastmath={"contract"}, nogil=True)
     n, x, y = 10_000, np.float32(0.999), np.float32(1e-3)
     operations = 2 * n * ACCUMULATORS * simd.WIDTH
-    return lambda: operations / microseconds([lambda: loop(n, x, y)])
+
+    def run():
+        loop(n, x, y)
+        return operations
+
+    return run
+
+
+def units():
+    """A function that gives the floating-point operations per us of the multiply-add units."""
+    run = multiply_adds()
+    operations = run()
+    return lambda: operations / microseconds([run])
 
 
 def skdeep_layer(layer, weights, image, copies):

@@ -1,24 +1,34 @@
 """A training step of convolutional networks, and batch norm + ReLU alone, on both cores.
 
 Every contender starts from the same weights and sees the same batches; a time is printed only when
-its losses agree with the others'. PyTorch runs eagerly in both memory formats, of which the faster
-counts, and compiled: last and alone, because its threads stay awake between runs and keep a core
-from whoever is next in the process. Batches of 64 images; everything is float32. Batch norm
-alone is computed 20 times at a time by all, as the steps of a training are: skdeep's threads then
-live as long, and PyTorch is called for each.
+its losses agree with the others'. Each trains in a process of its own, as it does for its users,
+and they take turns: one works, the others sleep. PyTorch runs eagerly in both memory formats and
+compiled; the fastest is named first. The cores of a virtual machine are moved about by the system
+around it. Where they are is found out before and after each time: only times that met the same are
+compared, and there is a line for each place. Batches of 64 images; everything is float32. Batch
+norm alone is computed by all in one process, 20 times at a time, as the steps of a training are:
+skdeep's threads then live as long, and PyTorch is called for each.
 """
 
+import json
+import statistics
+import subprocess
+import sys
 import time
 
 import common
 import mlp_digits
 import peers
+from placement import FAR, NEAR, placement
 
 BATCH, THREADS, BATCHES = 64, 2, 3
 CHECKED = 6  # steps whose losses are compared
 REST = 0.3  # seconds
 AGREE = 5e-3  # how far they may be apart, relatively: rounding grows from step to step
 PEER = "PyTorch"
+PLACEMENTS = (NEAR, FAR, None)  # None: a machine that does not tell
+ROUNDS, ENOUGH = 3, 3  # rounds for each repetition asked for; rounds that make a line
+VARIANTS = ("contiguous", "channels last", "compiled")
 
 
 def stage(filters, stride):
@@ -150,38 +160,90 @@ def disagreement(losses):
     return max((float(np.max(np.abs(v / reference - 1))), name) for name, v in losses.items())
 
 
-def settled(run, count):
-    """Milliseconds per step, once the threads of the contender before have come to rest."""
+def serve(name, variant):
+    """What the process of a contender does: run as many steps as each line asks for.
 
-    def timed():
+    It answers with their losses and with the milliseconds per step.
+    """
+    parts, shape, optimizer, *_ = NETWORKS[name]
+    if variant == common.SKDEEP:
+        run = own(parts, shape, optimizer)
+    else:
+        run = torch_steps(parts, shape, optimizer, variant)
+    for line in sys.stdin:
+        count = int(line)
+        start = time.perf_counter()
+        losses = run(count)
+        took = 1e3 * (time.perf_counter() - start) / count
+        print(json.dumps([took, [float(x) for x in losses]]), flush=True)
+
+
+class Process:
+    """A contender in a process of its own."""
+
+    def __init__(self, name, variant):
+        command = [sys.executable, __file__, "--contender", name, variant]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    def run(self, count):
+        """Milliseconds per step of the next ``count``, and their losses."""
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"a contender ended with {self.process.wait()}")
+        return json.loads(answer)
+
+    def settled(self, count):
+        """Milliseconds per step once the contender before rests, and where the cores are.
+
+        "cores" is "moved" if they were moved meanwhile.
+        """
         time.sleep(REST)
-        run(count)  # the caches and the threads are this contender's now
-        return 1e3 * common.seconds(lambda: run(count)) / count
+        self.run(count)  # the caches are this contender's now
+        before = placement()
+        took = self.run(count)[0]
+        return {"ms": took, "cores": before if placement() == before else "moved"}
 
-    return timed
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
 
 
 def measure_network(context, name):
-    """Lines for a network, and the losses of its first steps."""
-    parts, shape, optimizer, target, count = NETWORKS[name]
-    makers = {common.SKDEEP: lambda: own(parts, shape, optimizer)}
-    for variant in ("contiguous", "channels last"):
-        makers[f"{PEER}, {variant}"] = lambda v=variant: torch_steps(parts, shape, optimizer, v)
-    steps = {n: make() for n, make in context.wanted(makers).items()}
-    losses = {n: run(CHECKED) for n, run in steps.items()}
-    check(name, losses)
-    contenders = {n: settled(run, count) for n, run in steps.items()}
-    measured = common.best_of(common.alternate(contenders, context.repetitions), PEER)
-    return common.compare(f"{name}, a step", "ms", measured, targets={PEER: target}), losses
+    """Lines for a network, for each placement of the cores that was met often enough."""
+    *_, count = NETWORKS[name]
+    names = {common.SKDEEP: common.SKDEEP}
+    for variant in VARIANTS[: 2 if context.quick else 3]:
+        names[f"{PEER}, {variant}"] = variant
+    processes = {n: Process(name, variant) for n, variant in context.wanted(names).items()}
+    check(name, {n: process.run(CHECKED)[1] for n, process in processes.items()})
+    contenders = {n: lambda p=process: p.settled(count) for n, process in processes.items()}
+    measured = common.alternate(contenders, ROUNDS * context.repetitions)
+    for process in processes.values():
+        process.end()
+    return [line for where in PLACEMENTS for line in placed_lines(name, where, measured)]
 
 
-def measure_compiled(context, name, losses):
-    """Lines for a compiled network."""
-    parts, shape, optimizer, _, count = NETWORKS[name]
-    run, peer = torch_steps(parts, shape, optimizer, "compiled"), f"{PEER}, compiled"
-    check(name, losses | {peer: run(CHECKED)})
-    measured = common.alternate({peer: settled(run, count)}, context.repetitions)
-    return common.compare(f"{name}, a step", "ms", measured)
+def placed_lines(name, where, measured):
+    """Lines from those rounds in which skdeep and a peer found the cores at ``where``."""
+    target = NETWORKS[name][3]
+    pairs = {}
+    for peer in measured:
+        if peer == common.SKDEEP:
+            continue
+        rounds = zip(measured[common.SKDEEP], measured[peer])
+        both = [(a["ms"], b["ms"]) for a, b in rounds if a["cores"] == b["cores"] == where]
+        if len(both) >= ENOUGH:
+            pairs[peer] = dict(zip((common.SKDEEP, peer), map(list, zip(*both))))
+    order = sorted(pairs, key=lambda peer: statistics.median(pairs[peer][peer]))
+    title = f"{name}, a step" + (f", {where}" if where else "")
+    return [
+        line
+        for k, peer in enumerate(order)
+        for line in common.compare(title, "ms", pairs[peer], targets={} if k else {peer: target})
+    ]
 
 
 def check(name, losses):
@@ -235,18 +297,13 @@ def measure_norm(context, shape, backward):
 
 
 def measure(context):
-    lines, losses = [], {}
+    lines = []
     for name in NETWORKS:
-        found, losses[name] = measure_network(context, name)
-        lines += found
+        lines += measure_network(context, name)
     for shape in NORMS[-1:] if context.quick else NORMS:
         for backward in (False, True):
             lines += measure_norm(context, shape, backward)
-    lines += mlp_epoch(context)
-    if not context.quick and context.wanted({f"{PEER}, compiled": None}):
-        for name in NETWORKS:
-            lines += measure_compiled(context, name, losses[name])
-    return lines
+    return lines + mlp_epoch(context)
 
 
 def mlp_epoch(context):
@@ -265,4 +322,9 @@ def mlp_epoch(context):
 
 
 if __name__ == "__main__":
-    common.main("training", __doc__, measure, threads=THREADS, repetitions=5, quick_repetitions=2)
+    if sys.argv[1:2] == ["--contender"]:
+        serve(*sys.argv[2:])
+    else:
+        common.main(
+            "training", __doc__, measure, threads=THREADS, repetitions=5, quick_repetitions=2
+        )

@@ -28,13 +28,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiler import inline, kernel
+from .cores import LINE, ask_system, keep_apart, shared_cores
 from .simd import load_f32, load_i32, load_i64, store_i32, store_i64
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 HEADER = 4  # columns before the operands
 
 # Where things lie in what a team shares, in bytes: words that are written often are lines apart.
-LINE = 128
 EPOCH, DONE, JOB, TICKETS = 0, LINE, 2 * LINE, 3 * LINE
 SHIFT, LOW = 32, 2**32 - 1  # a ticket is (end of the share, next tile of it)
 FLUSH = 0x8040  # bits of MXCSR: results and operands below the normal numbers are zero
@@ -166,18 +166,6 @@ def _control_word(builder, what, place):
     builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [place])
 
 
-@intrinsic
-def offer_core(typingctx, address):
-    """Call the system's function at an address that takes nothing."""
-
-    def emit(context, builder, sig, args):
-        kind = ir.FunctionType(ir.IntType(32), [])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), emit
-
-
 @inline
 def walk(table, rows, width):
     """Every tile of every row, in order. ``table`` is an address."""
@@ -202,11 +190,12 @@ def run_serial(p, tile):
 
 
 @inline
-def wait(looks, idle):
+def wait(looks, idle, cores, me):
     """Between two looks at a word that another thread will change; returns how many there were."""
     pause()
     if looks % PATIENCE == 0:
-        offer_core(idle)
+        keep_apart(cores, me)
+        ask_system(idle)
     return looks + 1
 
 
@@ -230,8 +219,9 @@ def do_tiles(shared, me, team):
 
 
 @inline
-def share_row(row, shared, team, idle):
+def share_row(row, shared, team, idle, cores):
     """The leader's part in a row: publish the tiles, do some, wait for the others."""
+    keep_apart(cores, 0)
     tiles = load_i64(row + 8)
     store_i64(shared + JOB, row)
     write_shared(shared + DONE, 0)
@@ -242,16 +232,16 @@ def share_row(row, shared, team, idle):
     fetch_add(shared + DONE, do_tiles(shared, 0, team))
     looks = 1
     while read_shared(shared + DONE) < tiles:
-        looks = wait(looks, idle)
+        looks = wait(looks, idle, cores, 0)
 
 
 @kernel
 def help_team(p, tile):
     """Do tiles until the leader ends the work.
 
-    p = [shared, number in the team, team, idle, flush].
+    p = [shared, number in the team, team, idle, flush, cores].
     """
-    shared, me, team, idle = p[0], p[1], p[2], p[3]
+    shared, me, team, idle, cores = p[0], p[1], p[2], p[3], p[5]
     before = flush_tiny(p[4])
     seen, looks = 0, 1
     while True:
@@ -260,9 +250,10 @@ def help_team(p, tile):
             break
         if epoch != seen:
             seen, looks = epoch, 1
+            keep_apart(cores, me)
             fetch_add(shared + DONE, do_tiles(shared, me, team))
         else:
-            looks = wait(looks, idle)
+            looks = wait(looks, idle, cores, me)
     restore_tiny(before)
 
 
@@ -272,12 +263,14 @@ def run_steps(p, tile):
 
     Before step s, ``values[s]`` goes to the registers and ``orders[s]`` to the index; after it the
     loss is kept in ``losses[s]``. p = [table, rows, width, registers, values, values per step,
-    index, orders, batch, loss, losses, steps, steps done (written), shared, team, idle, flush]; the
-    caller is the leader of the team, and alone if that is 1. See :func:`flush_tiny` for ``flush``.
+    index, orders, batch, loss, losses, steps, steps done (written), shared, team, idle, flush,
+    cores, number among those that share them]; the caller is the leader of the team, and alone if
+    that is 1. See :func:`flush_tiny` for ``flush``.
     """
     before = flush_tiny(p[16])
     store_i64(p[12], 0)
     for s in range(p[11]):
+        keep_apart(p[17], p[18])
         copy_words(p[4] + 4 * s * p[5], p[3], p[5])
         copy_words(p[7] + 4 * s * p[8], p[6], p[8])
         if p[14] == 1:
@@ -286,7 +279,7 @@ def run_steps(p, tile):
             for r in range(p[1]):
                 row = p[0] + 8 * r * p[2]
                 if load_i64(row + 16) != 0:
-                    share_row(row, p[13], p[14], p[15])
+                    share_row(row, p[13], p[14], p[15], p[17])
                 else:
                     walk(row, 1, p[2])
         loss = load_f32(p[9])
@@ -328,11 +321,13 @@ def _idle_function():
     return ctypes.CDLL(None).sched_yield
 
 
-def steps(table, registers, values, index, orders, loss, losses, team=1, flush=False):
+def steps(table, registers, values, index, orders, loss, losses, team=1, flush=False, cores=None,
+          me=0):  # fmt: skip
     """Walk a training program once per row of ``orders``, as :func:`run_steps` says.
 
     The threads of the team live as long as this call, and can be started from any thread. With
-    ``flush`` they take numbers below the normal ones for zero.
+    ``flush`` they take numbers below the normal ones for zero. A team of one may be number ``me``
+    of several that share ``cores``.
 
     Returns
     -------
@@ -342,10 +337,11 @@ def steps(table, registers, values, index, orders, loss, losses, team=1, flush=F
     done = np.zeros(1, np.int64)
     shared = np.zeros((TICKETS + (team + 1) * LINE) // 8, np.int64)
     shared = shared[-shared.ctypes.data % LINE // 8 :]
+    cores = shared_cores(team) if cores is None else cores
     idle = ctypes.cast(_idle_function(), ctypes.c_void_p).value
     helpers = [
         threading.Thread(
-            target=launch, args=(help_team, shared, k, team, idle, int(flush)), daemon=True
+            target=launch, args=(help_team, shared, k, team, idle, int(flush), cores), daemon=True
         )
         for k in range(1, team)
     ]
@@ -354,7 +350,7 @@ def steps(table, registers, values, index, orders, loss, losses, team=1, flush=F
             thread.start()
         launch(run_steps, table, *table.shape, registers, values, values.shape[1], index, orders,
                orders.shape[1], loss, losses, len(orders), done, shared, team, idle,
-               int(flush))  # fmt: skip
+               int(flush), cores, me)  # fmt: skip
     finally:
         shared[EPOCH // 8] = -1
         for thread in helpers:
@@ -370,13 +366,13 @@ def blocks(tables, registers, block, first, last):
     call, and can be started from any thread.
     """
     threads = min(len(tables), last - first)
-    loss = np.zeros(1, np.float32)
+    loss, cores = np.zeros(1, np.float32), shared_cores(threads)
 
     def work(t):
         starts = block * np.arange(first + t, last, threads, dtype=np.int32)[:, None]
         nothing = np.zeros((len(starts), 0), np.int32)
         losses = np.zeros(len(starts))
-        steps(tables[t], registers[t], starts, nothing[0], nothing, loss, losses)
+        steps(tables[t], registers[t], starts, nothing[0], nothing, loss, losses, cores=cores, me=t)
 
     helpers = [threading.Thread(target=work, args=(t,), daemon=True) for t in range(1, threads)]
     try:
