@@ -100,6 +100,43 @@ def test_rows_are_taken_and_joined_in_place():
         compile_program([join(take(x, start=0, stop=2).output).output])
 
 
+def test_groups_are_computed_when_they_are_needed():
+    """Small groups inside larger ones, each loaded by itself: the arena holds a few, not all."""
+    registers = Tensor((16,), "int32", role="registers")
+    x = OPS["LoadRows"](Tensor((12, 64 * 64 * 8), role="data"), registers, n=8).output
+    source = x.op.inputs[0]
+    y = ops.tanh(ops.tanh(ops.reshape(x, (8, 64, 64, 8))))
+    y = ops.tanh(ops.tanh(ops.max_pool2d(y, 4)))
+    outputs = [ops.tanh(ops.flatten(ops.max_pool2d(y, 2)))]
+    feeds = {source: RNG.randn(*source.shape), registers: [3, 12, *[0] * 14]}
+    chosen = {(8, 64, 64, 8): 1, (8, 16, 16, 8): 2}
+    with pytest.MonkeyPatch.context() as patch:
+        pick = lambda names, *_: chosen.get(names[-1].output.shape, 8)  # noqa: E731
+        patch.setattr(batching, "_choose", pick)
+        ordered, stretches = order_batch(outputs, 8)
+    assert {s.samples for s in stretches} == {1, 2, 8}
+    loads = [op for op in topological(ordered) if type(op).__name__ == "LoadRows"]
+    assert [(op.first, op.n) for op in loads] == [(k, 1) for k in range(8)]
+    order = topological(ordered)
+    first_pair = next(k for k, op in enumerate(order) if op.output.shape == (2, 16, 16, 8))
+    assert first_pair < order.index(loads[2])
+    for start in (3, 9):  # the second reads beyond the end of the data
+        feeds[registers] = [start, 12, *[0] * 14]
+        a, b = (evaluate(graph, feeds)[0] for graph in (outputs, ordered))
+        assert np.abs(a[:3]).min() > 0
+        assert a.tobytes() == b.tobytes()
+
+
+def test_few_samples_are_taken_where_they_cost_little(monkeypatch):
+    """The work of a convolution hides what its weights cost when they are read again."""
+    y = Tensor((8, 28, 28, 128), role="data")
+    outputs, *_ = split_static([ops.conv2d(y, weights(3, 3, 128, 128), padding=1, stride=2)])
+    (usual,) = order_batch(outputs, 8)[1]
+    monkeypatch.setattr(batching, "SPARE", 0)
+    (fastest,) = order_batch(outputs, 8)[1]
+    assert usual.samples < fastest.samples
+
+
 def weights(*shape):
     return Tensor(shape, role="parameter")
 

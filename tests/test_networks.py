@@ -4,6 +4,7 @@ The twins know nothing of layers: they take weights by name and record what ever
 """
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from skdeep.graph.program import evaluate
 from skdeep.graph.tensor import Tensor
 from skdeep.kernels.cpu import CPU
 from skdeep.layers import Conv2D, Dense, Flatten
+from skdeep.layers.network import Network
 from skdeep.training.data import Data
 from skdeep.training.inference import Predictor
 from skdeep.training.weights import Weights, place
@@ -301,6 +303,38 @@ def test_predictor(case):
     (one,), (two,) = (predictor.run(data, threads) for threads in (1, 2))
     assert_near(one, expected, "output")
     np.testing.assert_array_equal(one, two)
+
+
+def test_weights_that_are_read_anew_are_let_go_of_on_the_way():
+    """They and what is derived of them are never in memory together, and no bit changes."""
+    layers = [(f"fc{k}", Dense(200 + k, "relu")) for k in range(24)]
+    network = Network(layers, (200,))
+    network.probe()
+    device, rng = CPU(), np.random.RandomState(0)
+    sizes = network.parameters.sizes
+    given = {k: 0.1 * rng.randn(n).astype(np.float32) for k, n in sizes.items()}
+    read = {role: place(device, v) for role, v in given.items()}
+    data = Data(rng.randn(3, 200).astype(np.float32), (200,))
+    rows = []
+    for weights in (dict(read), lambda: read):
+        placed = Weights(device, weights)
+        predictor = Predictor(network, lambda out, trace, y: [out], data, placed, 3)
+        rows.append(predictor.run(data, 1)[0])
+    assert rows[0].std() > 0
+    np.testing.assert_array_equal(*rows)
+    if sys.platform == "linux":  # where memory is given back at once, and then reads as zeros
+        assert (read["parameter"] == 0).mean() > 0.9
+
+
+def test_nothing_but_whole_pages_of_a_memory_is_discarded():
+    device = CPU()
+    memory = device.empty(10_000)
+    memory[:] = 1
+    device.discard(memory, 0)
+    device.discard(memory, 9_000)
+    assert (memory[9_000:] == 1).all()
+    if sys.platform == "linux":
+        assert 6_000 < (memory[:9_000] == 0).sum() < 9_000
 
 
 def computed(network, weights, images, names=None):

@@ -141,6 +141,16 @@ class Extractor:
             keep_recent(self._before, input_shape, part)
             return part, self._after
 
+    def portion(self, batch_size, *, device, n_threads, **options):
+        """How many of ``batch_size`` pictures to run at a time: half, while others are prepared.
+
+        More where not every thread would have its block, and all on a GPU, whose memory they fill.
+        """
+        if device.name != "cpu":
+            return batch_size
+        blocks = n_threads * block_rows(batch_size, self._widest, n_threads)
+        return min(batch_size, max(blocks, -(-batch_size // 2)))
+
     def prepare(self, n, layers, pool, **options):
         """Read the weights and build the program for ``n`` pictures, unless that has been done.
 

@@ -103,7 +103,7 @@ class PretrainedMixin:
         """
         failed = {}
         n = len(pictures) if at is None else len(at)
-        size = max(1, min(self.batch_size, n))
+        size = extractor.portion(max(1, min(self.batch_size, n)), **run)
         batches = stream(pictures, extractor.preprocessing, size, run["n_threads"], indices=at)
         if n:
             extractor.prepare(size, layers, pool, **run)

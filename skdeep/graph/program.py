@@ -79,6 +79,13 @@ class Program:
         names = repr((self.kernels, self.memories, self.arena_size)).encode()
         return hashlib.sha256(b"".join([names, *(a.tobytes() for a in arrays)])).digest()
 
+    def first_read(self, memory, row):
+        """First element of a memory that a row from ``row`` on refers to; None where none does."""
+        if memory not in self.memories:
+            return None
+        here = self.memory_of[row:] == self.memories.index(memory)
+        return int(self.offsets[row:][here].min()) // 4 if here.any() else None
+
     def bind(self, device, addresses):
         """Table for a device.
 

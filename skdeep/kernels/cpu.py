@@ -1,12 +1,16 @@
 """The CPU as a device: memory, kernel addresses, and runs that respect every thread pool.
 
-A device object offers ``name, winograd, cache, workers, empty, zeros, upload, write, download,
-address, handles, run, run_steps, run_blocks``;
+A device object offers ``name, winograd, cache, workers, empty, zeros, discard, upload, write,
+download, address, handles, run, run_steps, run_blocks``;
 the CUDA device of :mod:`skdeep.kernels.cuda` offers the same.
 """
 
+import ctypes
 import logging
+import mmap
+import sys
 import threading
+from functools import cache
 
 import numba
 import numpy as np
@@ -55,6 +59,14 @@ class CPU:
         raw = make(4 * (n + SLACK) + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + 4 * n].view(np.float32)
+
+    def discard(self, memory, n):
+        """Give the first ``n`` elements of a memory back to the system; nobody reads them again."""
+        if advise := _advise_function():
+            begin = -(-self.address(memory) // mmap.PAGESIZE) * mmap.PAGESIZE
+            size = (self.address(memory) + 4 * n - begin) // mmap.PAGESIZE * mmap.PAGESIZE
+            if size > 0:
+                advise(begin, size, mmap.MADV_DONTNEED)
 
     def upload(self, array):
         """Memory that holds a C-contiguous float32 or int32 array. On the CPU: the array itself."""
@@ -124,3 +136,13 @@ class CPU:
             tables[0], registers[0], starts, nothing[0], nothing, zero, np.zeros(len(starts)),
             n_threads, flush=False,
         )  # fmt: skip
+
+
+@cache
+def _advise_function():
+    """The system's madvise, where it frees memory at once; else None."""
+    if sys.platform != "linux":
+        return None
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    return advise

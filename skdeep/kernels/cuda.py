@@ -254,6 +254,9 @@ class CUDA:
         self.write(memory, np.zeros(memory.size, np.float32))
         return memory
 
+    def discard(self, memory, n):
+        """Nothing: a memory is freed as a whole, when nobody holds it."""
+
     def upload(self, array):
         """Memory that holds a copy of a float32 or int32 array."""
         memory = self.heap.allocate(array.shape, array.dtype)

@@ -18,8 +18,11 @@ def copy_floats(source, target, n):
 
 @kernel
 def load_rows(p, tile):
-    """y[n, k] = data[start + n, k], zero past the end. p = [data, registers, y, n, row size]."""
-    start, total, n, k = load_i32(p[1]), load_i32(p[1] + 4), p[3], p[4]
+    """y[n, k] = data[start + first + n, k], zero past the end.
+
+    p = [data, registers, y, n, row size, first].
+    """
+    start, total, n, k = load_i32(p[1]) + p[5], load_i32(p[1] + 4), p[3], p[4]
     there = max(0, min(n, total - start))
     copy_floats(p[0] + 4 * start * k, p[2], there * k)
     for i in range(there * k, n * k, WIDTH):
@@ -31,7 +34,7 @@ def load_rows_twin(f, i, p):
     """One thread per element, whatever its type."""
     at, k = cuda.grid(1), p[4]
     if at < p[3] * k:
-        row = i[p[1] // 4] + at // k
+        row = i[p[1] // 4] + p[5] + at // k
         there = row < i[p[1] // 4 + 1]
         i[p[2] // 4 + at] = i[p[0] // 4 + row * k + at % k] if there else 0
 

@@ -69,10 +69,11 @@ class GatherRows(Op):
 class LoadRows(Op):
     """Rows start .. start + n of a data set, as ``registers`` say; zeros beyond its end.
 
-    registers[0] is the first row, registers[1] the number of rows there are.
+    start is registers[0] + ``first``; registers[1] is the number of rows there are.
     """
 
     differentiable = False
+    first = 0
 
     def infer(self):
         data = self.inputs[0]
@@ -81,7 +82,8 @@ class LoadRows(Op):
     def rows(self):
         data, registers = self.inputs
         y = self.output
-        return [Row("load_rows", [data, registers, y, self.n, y.size // max(self.n, 1)])]
+        operands = [data, registers, y, self.n, y.size // max(self.n, 1), self.first]
+        return [Row("load_rows", operands)]
 
 
 @register

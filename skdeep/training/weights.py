@@ -7,6 +7,8 @@ import numpy as np
 
 from ..graph.program import compile_program
 
+STEP = 16  # rows of a table after which weights are let go of
+
 
 def place(device, vector):
     """A copy of a flat vector in a memory of a device, with the slack that kernels may read."""
@@ -27,8 +29,8 @@ class Weights:
     device : CPU or CUDA
     memories : dict of str to memory, or callable
         "parameter" and "state" on the device. A function that gives them is called when something
-        is derived, and what it gives is not kept: the weights cannot change then. What is derived
-        of them is kept as long as somebody uses it.
+        is derived, and what it gives is let go of on the way: the weights cannot change then. What
+        is derived of them is kept as long as somebody uses it.
     """
 
     def __init__(self, device, memories):
@@ -63,11 +65,22 @@ class Weights:
                 }
                 addresses = {role: self.device.address(m) for role, m in memories.items()}
                 table = program.bind(self.device, addresses)
-                self._run(table, n_threads)
-                self._derived[key] = static = memories["static"]
-                if not self._passing:
+                if self._passing:
+                    self._run_once(program, table, memories, n_threads)
+                else:
+                    self._run(table, n_threads)
                     self._tables.append((table, memories))
+                self._derived[key] = static = memories["static"]
             return static
+
+    def _run_once(self, program, table, memories, n_threads):
+        """Walk a table, and let go of the weights on the way: what is derived takes their place."""
+        for start in range(0, len(table), STEP):
+            stop = start + STEP
+            self._run(table[start:stop], n_threads)
+            for role in ("parameter", "state"):
+                n = program.first_read(role, stop)
+                self.device.discard(memories[role], memories[role].size if n is None else n)
 
     def refresh(self):
         """Compute everything anew; call it after the weights have changed."""

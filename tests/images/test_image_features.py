@@ -221,6 +221,25 @@ def test_a_search_over_layers_keeps_few_packed_weights(tiny, pictures):
     assert 0 < derived.derived_bytes <= sum(sorted(alone)[-3:])
 
 
+def test_half_of_a_batch_is_run_while_the_other_is_prepared(tiny, pictures, monkeypatch):
+    features = tiny(n_threads=2, batch_size=16).fit()
+    extractor, ran = features._load(), []
+    real = extractor.run
+
+    def run(x, *arguments, **options):
+        ran.append(len(x))
+        return real(x, *arguments, **options)
+
+    monkeypatch.setattr(extractor, "run", run)
+    many = (2 * pictures)[:40]
+    once = features.transform(many)
+    assert ran == [16, 16, 8]  # a thread takes all sixteen of such small pictures
+    monkeypatch.setattr(extractor, "_widest", 2**22)  # and two of such
+    ran.clear()
+    assert np.array_equal(features.transform(many), once)
+    assert ran == [8] * 5
+
+
 def test_threads_may_share_a_transformer(tiny, pictures):
     features = tiny().fit()
     expected = features.transform(pictures)

@@ -209,7 +209,8 @@ def rows(feed):
     x, target = feed.normal(5, 3), feed.normal(5, 3)
     registers = feed(np.array([2, 5] + [0] * 14))
     block = LoadRows(x, registers, n=4).output
-    return [block, StoreRows(block, target, registers).output]
+    later = LoadRows(x, registers, n=3, first=1).output
+    return [block, later, StoreRows(block, target, registers).output]
 
 
 @case
