@@ -9,6 +9,7 @@ from checks import leaf
 
 from skdeep import ops
 from skdeep.graph import Tensor
+from skdeep.graph.op import topological
 from skdeep.graph.passes import optimize
 from skdeep.graph.precision import to_bfloat16
 from skdeep.graph.program import evaluate
@@ -354,11 +355,22 @@ def test_networks_keep_their_results():
 
 def operations(outputs):
     """Names of the operations of a graph that do not depend on weights alone."""
-    from skdeep.graph.op import topological
     from skdeep.graph.passes import split_static
 
     outputs, _, _ = split_static(outputs)
     return [type(op).__name__ for op in topological(outputs)]
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "winograd2", "winograd4"])
+def test_an_algorithm_that_was_asked_for_is_kept(algorithm):
+    """Whatever would be chosen: these layers are too small for some, and too large for others."""
+    for size, c in [(4, 16), (28, 64)]:
+        x, w = leaf(np.zeros((1, size, size, c))), leaf(np.zeros((3, 3, c, c)))
+        w.role = "parameter"
+        y = ops.conv2d(x, w, padding=1, algorithm=algorithm)
+        (converted,) = to_bfloat16(optimize([y], training=False))
+        ran = [op for op in topological([converted]) if type(op).__name__ == "Conv2DBfloat16"]
+        assert [op.algorithm.replace("tiles", "direct") for op in ran] == [algorithm]
 
 
 def test_casts_are_at_the_edges_alone():

@@ -332,7 +332,7 @@ def conv2d(op, casts, x, w, panels, bias, residual):
     if algorithm != "direct":
         if f % 2 or c % 2:
             return None
-        if SPEEDS[direct] > 1:
+        if op.free and SPEEDS[direct] > 1:
             algorithm = choose(c, f, *op.output.shape[1:3], op.padding, r=kh, speed=SPEEDS[direct])
     return _product(Conv2DBfloat16, op, casts, x, w, panels, bias, residual,
                     direct if algorithm == "direct" else algorithm, kernel=w.shape,

@@ -161,14 +161,16 @@ class Conv2D(Op, Geometry):
     Inputs: x (n, h, w, c), w (kh, kw, c / groups, f), the panels of w, b (f,) or None, residual of
     the output's shape or None. The kernels read the panels; ``w`` is there for its gradient. With
     ``within`` the filters are a part of that many channels of a wider tensor; then there is no
-    residual, and nobody but :class:`~skdeep.ops.shape.Concatenate` can read the output.
+    residual, and nobody but :class:`~skdeep.ops.shape.Concatenate` can read the output. With
+    ``free`` the algorithms were chosen here, and may be chosen anew for numbers of another kind.
     """
 
     def __init__(self, x, w, panels, bias=None, residual=None, *, stride, padding, dilation, groups,
-                 low=-math.inf, high=math.inf, algorithms=DIRECT, within=None):  # fmt: skip
+                 low=-math.inf, high=math.inf, algorithms=DIRECT, free=True,
+                 within=None):  # fmt: skip
         super().__init__(x, w, panels, bias, residual, stride=stride, padding=padding,
                          dilation=dilation, groups=groups, low=low, high=high,
-                         algorithms=tuple(algorithms), within=within)  # fmt: skip
+                         algorithms=tuple(algorithms), free=free, within=within)  # fmt: skip
 
     def infer(self):
         x, w = self.inputs[:2]
@@ -402,4 +404,5 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, algorithm
         panels = PackConv(w, groups=groups).output
     else:
         panels = PackWinograd(w, algorithm=algorithms[0]).output
-    return Conv2D(x, w, panels, b, algorithms=algorithms, **geometry).output
+    free = algorithm == "auto"
+    return Conv2D(x, w, panels, b, algorithms=algorithms, free=free, **geometry).output
