@@ -35,6 +35,7 @@ CPU_ONLY = {
     "bfloat16",
     "bfloat16_conv",
     "bfloat16_pool",
+    "bfloat16_tiles",
     "hog",
     "patches",
     "pictures",
