@@ -19,6 +19,7 @@ from .layer_table import layer_table
 
 POOLS = ("auto", "avg", "max", "flatten", None)
 KEPT = 3  # choices of layers whose programs, and packed weights, stay in memory
+LARGE = 20_000_000  # weights of a network that takes its time for a picture, and much memory
 
 
 class Extractor:
@@ -144,9 +145,10 @@ class Extractor:
     def portion(self, batch_size, *, device, n_threads, **options):
         """How many of ``batch_size`` pictures to run at a time: half, while others are prepared.
 
-        More where not every thread would have its block, and all on a GPU, whose memory they fill.
+        More where not every thread would have its block. All on a GPU, whose memory they fill, and
+        of networks that are not large: MobileNet V2 lost 4 % by halves, ResNet-50 nothing.
         """
-        if device.name != "cpu":
+        if device.name != "cpu" or self.network.parameters.sizes["parameter"] < LARGE:
             return batch_size
         blocks = n_threads * block_rows(batch_size, self._widest, n_threads)
         return min(batch_size, max(blocks, -(-batch_size // 2)))

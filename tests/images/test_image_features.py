@@ -24,6 +24,7 @@ from skdeep.features import (
     ImageLoader,
     ImageLocalizer,
     Preprocessing,
+    extraction,
     sources,
 )
 from skdeep.features.layer_table import layer_table
@@ -233,11 +234,13 @@ def test_half_of_a_batch_is_run_while_the_other_is_prepared(tiny, pictures, monk
     monkeypatch.setattr(extractor, "run", run)
     many = (2 * pictures)[:40]
     once = features.transform(many)
-    assert ran == [16, 16, 8]  # a thread takes all sixteen of such small pictures
-    monkeypatch.setattr(extractor, "_widest", 2**22)  # and two of such
-    ran.clear()
-    assert np.array_equal(features.transform(many), once)
-    assert ran == [8] * 5
+    assert ran == [16, 16, 8]
+    monkeypatch.setattr(extractor, "_widest", 2**22)  # a thread takes two pictures of such a size
+    for least, expected in [(2**62, [16, 16, 8]), (0, [8] * 5)]:  # weights of a large network
+        monkeypatch.setattr(extraction, "LARGE", least)
+        ran.clear()
+        assert np.array_equal(features.transform(many), once)
+        assert ran == expected
 
 
 def test_threads_may_share_a_transformer(tiny, pictures):
