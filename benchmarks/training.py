@@ -223,22 +223,29 @@ def measure_network(context, name):
     measured = common.alternate(contenders, ROUNDS * context.repetitions)
     for process in processes.values():
         process.end()
-    return [line for where in PLACEMENTS for line in placed_lines(name, where, measured)]
+    lines = [line for where in PLACEMENTS for line in placed_lines(name, where, measured)]
+    if not lines:
+        raise SystemExit(f"{name}: the cores were moved too often; ask for more --repetitions")
+    return lines
 
 
 def placed_lines(name, where, measured):
-    """Lines from those rounds in which skdeep and a peer found the cores at ``where``."""
-    target = NETWORKS[name][3]
+    """Lines from the rounds that found the cores at ``where``; none if any peer has too few.
+
+    A peer is compared in those rounds in which skdeep and it met the same.
+    """
+    peers = [n for n in measured if n != common.SKDEEP]
     pairs = {}
-    for peer in measured:
-        if peer == common.SKDEEP:
-            continue
-        rounds = zip(measured[common.SKDEEP], measured[peer])
+    for peer in peers or [common.SKDEEP]:
+        rounds = zip(measured.get(common.SKDEEP, measured[peer]), measured[peer])
         both = [(a["ms"], b["ms"]) for a, b in rounds if a["cores"] == b["cores"] == where]
-        if len(both) >= ENOUGH:
-            pairs[peer] = dict(zip((common.SKDEEP, peer), map(list, zip(*both))))
+        if len(both) < ENOUGH:
+            return []
+        series = dict(zip((common.SKDEEP, peer), map(list, zip(*both))))
+        pairs[peer] = {n: values for n, values in series.items() if n in measured}
     order = sorted(pairs, key=lambda peer: statistics.median(pairs[peer][peer]))
     title = f"{name}, a step" + (f", {where}" if where else "")
+    target = NETWORKS[name][3]
     return [
         line
         for k, peer in enumerate(order)

@@ -27,15 +27,14 @@ ASK, MOVE, BYTES, TEAM, ALLOWED = 0, 8, 16, 24, LINE
 
 @cache
 def _functions():
-    """Addresses of ``sched_getcpu`` and ``sched_setaffinity``, or None where they are missing."""
+    """The system's ``sched_getcpu`` and ``sched_setaffinity``, or None where they are missing."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     try:
         library = ctypes.CDLL(None)
-        found = library.sched_getcpu, library.sched_setaffinity
+        return library.sched_getcpu, library.sched_setaffinity
     except (AttributeError, OSError):
         return None
-    return [ctypes.cast(f, ctypes.c_void_p).value for f in found]
 
 
 def shared_cores(team):
@@ -47,14 +46,14 @@ def shared_cores(team):
     cores = np.zeros((stride * (team + 1) + 2 * LINE) // 8, np.int64)
     cores = cores[-cores.ctypes.data % LINE // 8 :]
     if len(usable) > 1:
-        cores[:2] = functions
+        cores[:2] = [ctypes.cast(f, ctypes.c_void_p).value for f in functions]
         for core in usable:
             cores.view(np.uint64)[ALLOWED // 8 + core // WORD] |= np.uint64(1 << core % WORD)
     cores[BYTES // 8], cores[TEAM // 8] = 8 * words, team
     members = cores[(ALLOWED + stride) // 8 :][: stride * team // 8].reshape(team, -1)
     members[:, 0] = -1
     if len(usable) > 1:
-        members[0, 0] = ctypes.CDLL(None).sched_getcpu()
+        members[0, 0] = functions[0]()
     return cores
 
 
